@@ -1,0 +1,1 @@
+//! Makes a CA, server leaves and client identities.

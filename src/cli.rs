@@ -1,0 +1,3 @@
+//! Arguments and help.
+
+pub mod report;

@@ -1,0 +1,259 @@
+//! Configuration as meant: plain data, every field with its default. `file` holds it as written.
+
+pub mod file;
+
+use std::{net::{IpAddr, Ipv6Addr, SocketAddr}, path::PathBuf, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+
+use crate::{proto::template::Template, refusal::Denial};
+
+/// Everything a relay is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen (UDP for HTTP/3). Port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// How `Proxy-Status` names this relay (RFC 9209 §2): a token.
+    pub name: String,
+    /// Threads, each with its own sockets; at least 1.
+    pub workers: usize,
+    /// Certificate chain and key, PEM.
+    pub certificate: Certificate,
+    /// CONNECT-UDP templates served beside the well-known one.
+    pub templates: Vec<Template>,
+    /// Who may use the relay.
+    pub access: Access,
+    /// Where they may go.
+    pub rules: Rules,
+    /// Caps.
+    pub limits: Limits,
+    /// Waits.
+    pub timeouts: Timeouts,
+    /// Names.
+    pub dns: Dns,
+    /// QUIC's knobs.
+    pub quic: Quic,
+    /// What is written about clients.
+    pub log: Log,
+}
+
+/// Where the certificate lies.
+#[derive(Clone, Debug, Default)]
+pub struct Certificate {
+    /// PEM: the leaf, then intermediates.
+    pub chain: PathBuf,
+    /// PEM: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// Who may use the relay.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// No credential is asked for. A relay without tokens that is not open starts on loopback only.
+    pub open: bool,
+    /// Accepted tokens.
+    pub tokens: Vec<Token>,
+    /// The field that carries the token: `proxy-authorization` (Basic or Bearer), or any other (the bare token). Lower case.
+    pub header: String,
+}
+
+/// One accepted token, kept as its hash.
+#[derive(Clone)]
+pub struct Token {
+    /// Who it stands for, in logs and in rules; the user name of Basic.
+    pub user: Arc<str>,
+    /// SHA-256 of the token.
+    pub sha256: [u8; 32],
+}
+
+/// Where clients may go.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// The first that matches decides; none: allowed.
+    pub list: Vec<Rule>,
+    /// Addresses that are not globally reachable are let through (the relay's own listeners stay closed).
+    pub allow_private: bool,
+    /// How a denial looks when its rule does not say.
+    pub denial: Denial,
+}
+
+/// One rule. Empty lists match everything.
+#[derive(Clone, Debug, Default)]
+pub struct Rule {
+    /// Allow or deny.
+    pub allow: bool,
+    /// Lower case, without the final dot: `example.com` is exact, `.example.com` is the domain and everything under it.
+    pub names: Vec<String>,
+    /// Networks; matched against the address after DNS. A rule with networks that allows also opens them against the private-address list.
+    pub networks: Vec<IpNet>,
+    /// Inclusive port ranges.
+    pub ports: Vec<(u16, u16)>,
+    /// TCP, UDP or (empty) both.
+    pub protocols: Vec<Protocol>,
+    /// How the denial looks.
+    pub denial: Option<Denial>,
+}
+
+/// The transport towards the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Classic CONNECT.
+    Tcp,
+    /// CONNECT-UDP.
+    Udp,
+}
+
+/// Caps; each is a count, over it 503 `connection_limit_reached` or a refused connection.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Client connections in all.
+    pub connections: usize,
+    /// Tunnels in all.
+    pub tunnels: usize,
+    /// Tunnels of one connection.
+    pub tunnels_per_connection: usize,
+    /// Connections of one IPv4 address or IPv6 /56 that have not authenticated yet.
+    pub unauthenticated_per_source: usize,
+    /// Packets to a UDP target that has not answered yet (C-73).
+    pub unanswered_packets: u32,
+}
+
+/// Waits.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// From a stream's first byte to its whole head.
+    pub head: Duration,
+    /// From a connection's first packet to its first authenticated request.
+    pub authenticate: Duration,
+    /// DNS.
+    pub dns: Duration,
+    /// All of a TCP connect, Happy Eyeballs included.
+    pub connect: Duration,
+    /// A UDP tunnel in which no packet moved either way (C-70).
+    pub udp_idle: Duration,
+    /// A TCP tunnel in which no byte moved either way.
+    pub tcp_idle: Duration,
+    /// A capsule half written to a client that does not read.
+    pub capsule_stall: Duration,
+    /// From SIGTERM to the end.
+    pub drain: Duration,
+}
+
+/// Names.
+#[derive(Clone, Debug, Default)]
+pub struct Dns {
+    /// Resolvers; empty: the system's.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// QUIC's knobs.
+#[derive(Clone, Debug)]
+pub struct Quic {
+    /// UDP payload of the first packets, 1200..=1452: an inner QUIC handshake needs 1290 or more.
+    pub initial_mtu: u16,
+    /// PING interval of the relay; zero: never (a phone's radio pays for it).
+    pub keep_alive: Duration,
+    /// When a client must prove its address.
+    pub retry: Retry,
+    /// SO_RCVBUF and SO_SNDBUF asked for, bytes.
+    pub socket_buffer: usize,
+}
+
+/// When Retry is sent (RFC 9000 §8.1.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Retry {
+    /// Never.
+    Never,
+    /// When many handshakes are under way.
+    #[default]
+    Load,
+    /// Always.
+    Always,
+}
+
+/// What is written about clients.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// How much of a target's name.
+    pub privacy: Privacy,
+}
+
+/// How much of a target's name is written down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Privacy {
+    /// Name, address and port.
+    Full,
+    /// The last two labels of a name, the /24 or /48 of an address, and the port.
+    #[default]
+    Domain,
+    /// Nothing.
+    None,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Token").field("user", &self.user).field("sha256", &"[secret]").finish()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443)],
+            name: "masque-relay".into(),
+            workers: 1,
+            certificate: Certificate::default(),
+            templates: Vec::new(),
+            access: Access::default(),
+            rules: Rules::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            dns: Dns::default(),
+            quic: Quic::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { open: false, tokens: Vec::new(), header: "proxy-authorization".into() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            tunnels: 100_000,
+            tunnels_per_connection: 1_024,
+            // An office behind one NAT is normal; only those that never authenticate are counted.
+            unauthenticated_per_source: 256,
+            unanswered_packets: 64,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            authenticate: Duration::from_secs(10),
+            dns: Duration::from_secs(5),
+            connect: Duration::from_secs(10),
+            udp_idle: Duration::from_secs(120),
+            tcp_idle: Duration::from_secs(3600),
+            capsule_stall: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Quic {
+    fn default() -> Self {
+        Self { initial_mtu: 1350, keep_alive: Duration::ZERO, retry: Retry::default(), socket_buffer: 4 << 20 }
+    }
+}

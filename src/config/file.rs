@@ -1,0 +1,1 @@
+//! Configuration as written: TOML, every key optional, unknown keys refused.

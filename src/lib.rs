@@ -1,0 +1,66 @@
+//! A MASQUE relay: CONNECT for TCP and CONNECT-UDP (RFC 9298) for UDP, over HTTP/3.
+//!
+//! # The life of a request
+//!
+//! | step | takes | gives | says no with |
+//! | --- | --- | --- | --- |
+//! | [`listener`] | a QUIC packet | an accepted connection | Retry, refuse |
+//! | [`session`] | the connection | an exchange: one request and its streams, until it is over | stream or connection error |
+//! | [`request`] | a head | `Request`, what is asked | `Refusal::Malformed` |
+//! | [`policy`] | `Request` and client | `Permit`, leave to reach one target | `Refusal::{Unauthenticated, Unsupported, Denied, LimitReached}` |
+//! | [`upstream`] | `Permit` | a connected socket | `Refusal::{Unresolvable, ProhibitedAddress, Unreachable, TimedOut}` |
+//! | [`tunnel`] | exchange and socket | `Ended`, the one reason it is over | – |
+//!
+//! # House rules
+//!
+//! The order of the modules below is the architecture: a module uses only modules above it, and
+//! `tests/architecture.rs` keeps it so. Inside one, files may use each other. Bytes from the network are hostile:
+//! every buffer, queue, table and wait has a bound. No task is without an owner that waits for it.
+
+/// Bytes on the wire, no I/O.
+pub mod proto;
+
+/// The few system calls that need `unsafe`.
+pub mod sys;
+
+/// Every "no" and how it looks on the wire.
+pub mod refusal;
+
+/// Every end of a tunnel or a connection.
+pub mod ended;
+
+/// Counters, and gauges as guards.
+pub mod metrics;
+
+/// Configuration as meant, and as written.
+pub mod config;
+
+/// Certificates: load, check, make.
+pub mod certs;
+
+/// What the client asks for.
+pub mod request;
+
+/// Whether it may.
+pub mod policy;
+
+/// Where it goes: names resolved, addresses vetted, sockets connected.
+pub mod upstream;
+
+/// Bytes both ways, until one reason ends it.
+pub mod tunnel;
+
+/// Sockets towards clients, and who is let in.
+pub mod listener;
+
+/// One client's connection.
+pub mod session;
+
+/// From a configuration to a running relay, and its orderly end.
+pub mod server;
+
+/// A small strict client, for the `probe` command, the tests and the benches.
+pub mod probe;
+
+/// Arguments, help, and how errors are shown.
+pub mod cli;

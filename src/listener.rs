@@ -1,0 +1,3 @@
+//! Sockets towards clients, and who is let in.
+
+pub mod quic;

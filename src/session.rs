@@ -1,0 +1,4 @@
+//! One client's connection.
+
+pub mod desk;
+pub mod h3;
