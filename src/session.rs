@@ -1,4 +1,169 @@
-//! One client's connection.
+//! One client's connection, and the path of each of its requests.
+//!
+//! An [`Exchange`] is one request and its streams until it is over, whatever the HTTP version. What happens to it is one sentence, [`serve`]:
+//! what is asked, who asks, whether it may be, where it goes, and then the tunnel.
 
-pub mod desk;
+mod desk;
 pub mod h3;
+mod line;
+mod link;
+
+use std::{future::Future, net::SocketAddr, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, Protocol},
+    ended::Ended,
+    metrics::Metrics,
+    policy::{Permit, Policy, limits::Limits},
+    proto::{head::Head, template::Template},
+    refusal::{self, Refusal},
+    request::Request,
+    tunnel::{ClientRead, ClientWrite, Lane, tcp, udp},
+    upstream::Dialer,
+};
+use line::Line;
+
+/// What the sessions of one worker share.
+#[derive(Debug)]
+pub struct Worker {
+    /// As started.
+    pub config: Arc<Config>,
+    /// CONNECT-UDP templates served, the well-known one first.
+    pub templates: Vec<Template>,
+    /// Swapped on reload.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// Caps, counted over all workers.
+    pub limits: Arc<Limits>,
+    /// This worker's way out.
+    pub dialer: Dialer,
+    /// This worker's counters.
+    pub metrics: Arc<Metrics>,
+    /// The relay takes no new work.
+    pub draining: CancellationToken,
+    /// The grace is over.
+    pub cut: CancellationToken,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Where its packets came from at first.
+    pub address: SocketAddr,
+    /// HTTP's version, for the log.
+    pub http: &'static str,
+}
+
+/// One request and its streams, until it is over.
+pub trait Exchange: Send + Sized {
+    /// The client's half of a TCP tunnel.
+    type Read: ClientRead;
+    /// The relay's half of it.
+    type Write: ClientWrite;
+    /// The client's side of a UDP tunnel.
+    type Lane: Lane;
+
+    /// The request's head; asked for once.
+    fn take_head(&mut self) -> Head;
+
+    /// The stream's number, for the log.
+    fn number(&self) -> u64;
+
+    /// Waits until the client no longer wants an answer. Takes nothing from the stream. Cancel safe.
+    fn abandoned(&mut self) -> impl Future<Output = Ended> + Send;
+
+    /// Answers a CONNECT with yes. The third part resolves when the tunnel has to be aborted for what came outside its stream.
+    fn accept_tcp(
+        self,
+        answer: Head,
+    ) -> impl Future<Output = Result<(Self::Read, Self::Write, impl Future<Output = Ended> + Send), Ended>> + Send;
+
+    /// Answers a CONNECT-UDP with yes; what the client has sent already goes into `flow`.
+    fn accept_udp(self, answer: Head, flow: &Arc<udp::Flow>) -> impl Future<Output = Result<Self::Lane, Ended>> + Send;
+
+    /// Answers with no, politely: the client gets the whole answer before anything is cut.
+    fn refuse(self, answer: Head) -> impl Future<Output = ()> + Send;
+}
+
+/// Serves one request from its head to its end. `authenticated` is called once the client is known, before anything is looked up for it.
+pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker, authenticated: impl FnOnce()) {
+    let head = exchange.take_head();
+    let mut line = Line::new(client, exchange.number());
+    let opened = tokio::select! {
+        opened = open(&head, worker, &mut line, authenticated) => opened,
+        ended = exchange.abandoned() => return line.abandoned(&ended, worker),
+        () = worker.cut.cancelled() => return line.abandoned(&Ended::Drained, worker),
+    };
+    drop(head);
+    match opened {
+        Ok((permit, Upstream::Tcp(target, address))) => carry_tcp(exchange, permit, target, address, line, worker).await,
+        Ok((permit, Upstream::Udp(flow, address))) => carry_udp(exchange, permit, flow, address, line, worker).await,
+        Err(refusal) => {
+            line.refused(&refusal, worker);
+            exchange.refuse(refusal.head(&worker.config.name)).await;
+        }
+    }
+}
+
+/// A connected socket towards the target.
+enum Upstream {
+    Tcp(TcpStream, SocketAddr),
+    Udp(Arc<udp::Flow>, SocketAddr),
+}
+
+/// The path in one breath: what is asked, who asks, whether it may be, where it goes.
+async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl FnOnce()) -> Result<(Permit, Upstream), Refusal> {
+    let request = Request::parse(head, &worker.templates)?;
+    let policy = worker.policy.load_full();
+    let user = policy.authenticate(head)?;
+    authenticated();
+    line.asked(&request, &user, worker.config.log.privacy);
+    let permit = policy.permit(request, user, &worker.limits)?;
+    let upstream = match permit.protocol {
+        Protocol::Tcp => worker.dialer.tcp(&permit).await.map(|(target, address)| Upstream::Tcp(target, address))?,
+        Protocol::Udp => {
+            let (socket, address) = worker.dialer.udp(&permit).await?;
+            let flow = udp::Flow::new(socket, worker.config.limits.unanswered_packets, Arc::clone(&worker.metrics))
+                .map_err(|source| Refusal::Exhausted { source })?;
+            Upstream::Udp(Arc::new(flow), address)
+        }
+    };
+    Ok((permit, upstream))
+}
+
+async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, address: SocketAddr, line: Line, worker: &Worker) {
+    let _open = worker.metrics.tunnel_open(Protocol::Tcp);
+    let answer = refusal::accepted(Protocol::Tcp, &worker.config.name, address);
+    let (read, write, aborted) = match exchange.accept_tcp(answer).await {
+        Ok(halves) => halves,
+        Err(ended) => return line.abandoned(&ended, worker),
+    };
+    let cut = async {
+        tokio::select! {
+            () = worker.cut.cancelled() => Ended::Drained,
+            ended = aborted => ended,
+        }
+    };
+    let (ended, totals) = tcp::run(read, write, target, worker.config.timeouts.tcp_idle, cut).await;
+    drop(permit);
+    line.tcp_closed(&ended, totals, worker);
+}
+
+async fn carry_udp<E: Exchange>(exchange: E, permit: Permit, flow: Arc<udp::Flow>, address: SocketAddr, line: Line, worker: &Worker) {
+    let _open = worker.metrics.tunnel_open(Protocol::Udp);
+    let answer = refusal::accepted(Protocol::Udp, &worker.config.name, address);
+    let lane = match exchange.accept_udp(answer, &flow).await {
+        Ok(lane) => lane,
+        Err(ended) => return line.abandoned(&ended, worker),
+    };
+    let cut = async {
+        worker.cut.cancelled().await;
+        Ended::Drained
+    };
+    let ended = udp::run(lane, Arc::clone(&flow), worker.config.timeouts.udp_idle, cut).await;
+    drop(permit);
+    line.udp_closed(&ended, flow.totals(), worker);
+}

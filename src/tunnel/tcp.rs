@@ -18,4 +18,4 @@ pub struct Totals {
 
 /// Carries bytes until both sides have finished or one broke; both halves of the client's stream are ended accordingly.
 /// `cut` resolves when the relay's grace is over.
-pub async fn run(read: impl ClientRead, write: impl ClientWrite, target: TcpStream, idle: Duration, cut: impl Future<Output = ()> + Send) -> (Ended, Totals) { todo!() }
+pub async fn run(read: impl ClientRead, write: impl ClientWrite, target: TcpStream, idle: Duration, cut: impl Future<Output = Ended> + Send) -> (Ended, Totals) { todo!() }

@@ -48,4 +48,4 @@ pub struct Totals {
 }
 
 /// Carries packets until a side ends the tunnel or both stay silent for `idle`; then ends the lane and gives the reason.
-pub async fn run(lane: impl Lane, flow: Arc<Flow>, idle: Duration, cut: impl Future<Output = ()> + Send) -> Ended { todo!() }
+pub async fn run(lane: impl Lane, flow: Arc<Flow>, idle: Duration, cut: impl Future<Output = Ended> + Send) -> Ended { todo!() }

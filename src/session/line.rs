@@ -1,0 +1,99 @@
+//! The one line a request leaves in the log: who, where to, what came of it, and who ended it.
+
+use std::{borrow::Cow, sync::Arc};
+
+use tokio::time::Instant;
+use tracing::Level;
+
+use super::{Client, Worker};
+use crate::{
+    config::Privacy,
+    ended::Ended,
+    refusal::Refusal,
+    request::{Ask, Request},
+    tunnel::{tcp, udp},
+};
+
+/// What is known of a request so far.
+pub(super) struct Line {
+    client: Client,
+    number: u64,
+    started: Instant,
+    user: Option<Arc<str>>,
+    kind: &'static str,
+    target: Cow<'static, str>,
+}
+
+/// One event at a level known only at run time.
+macro_rules! event_at {
+    ($level:expr, $($rest:tt)*) => {
+        match $level {
+            Level::ERROR => tracing::error!($($rest)*),
+            Level::WARN => tracing::warn!($($rest)*),
+            Level::INFO => tracing::info!($($rest)*),
+            _ => tracing::debug!($($rest)*),
+        }
+    };
+}
+pub(super) use event_at;
+
+impl Line {
+    pub(super) fn new(client: Client, number: u64) -> Self {
+        Self { client, number, started: Instant::now(), user: None, kind: "-", target: "-".into() }
+    }
+
+    /// The client is known, and what it asks for.
+    pub(super) fn asked(&mut self, request: &Request, user: &Arc<str>, privacy: Privacy) {
+        self.user = Some(Arc::clone(user));
+        (self.kind, self.target) = match &request.ask {
+            Ask::Tunnel(protocol, target) => (protocol.name(), target.shown(privacy).into()),
+            // What the client wrote may hold a target's name; the refusal's own words say what is needed.
+            Ask::UnsupportedProtocol(_) | Ask::UnsupportedMethod(_) | Ask::UnknownPath => ("-", "-".into()),
+        };
+    }
+
+    pub(super) fn refused(&self, refusal: &Refusal, worker: &Worker) {
+        let status = refusal.status().as_u16();
+        worker.metrics.refused(status);
+        tracing::info!(
+            client = %self.client.address, http = self.client.http, stream = self.number, user = self.user(), kind = self.kind,
+            target = %self.target, ms = self.ms(), status, why = refusal.words(), "request refused"
+        );
+    }
+
+    /// The client left, or the relay had to, before there was a tunnel.
+    pub(super) fn abandoned(&self, ended: &Ended, worker: &Worker) {
+        worker.metrics.ended(ended);
+        tracing::debug!(
+            client = %self.client.address, http = self.client.http, stream = self.number, user = self.user(), kind = self.kind,
+            target = %self.target, ms = self.ms(), why = ended.words(), "request abandoned"
+        );
+    }
+
+    pub(super) fn tcp_closed(&self, ended: &Ended, totals: tcp::Totals, worker: &Worker) {
+        worker.metrics.ended(ended);
+        event_at!(
+            ended.level(), client = %self.client.address, http = self.client.http, stream = self.number, user = self.user(), kind = self.kind,
+            target = %self.target, ms = self.ms(), bytes_out = totals.bytes_out, bytes_back = totals.bytes_back,
+            why = ended.words(), "tunnel closed"
+        );
+    }
+
+    pub(super) fn udp_closed(&self, ended: &Ended, totals: udp::Totals, worker: &Worker) {
+        worker.metrics.ended(ended);
+        event_at!(
+            ended.level(), client = %self.client.address, http = self.client.http, stream = self.number, user = self.user(), kind = self.kind,
+            target = %self.target, ms = self.ms(), packets_out = totals.packets_out, bytes_out = totals.bytes_out,
+            packets_back = totals.packets_back, bytes_back = totals.bytes_back, dropped = totals.dropped,
+            why = ended.words(), "tunnel closed"
+        );
+    }
+
+    fn user(&self) -> &str {
+        self.user.as_deref().unwrap_or("-")
+    }
+
+    fn ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
