@@ -10,8 +10,11 @@ use bytes::Bytes;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Head {
     /// In the order of the wire.
-    pub fields: Vec<(Bytes, Bytes)>,
+    pub fields: Vec<Field>,
 }
+
+/// A field's name and its value.
+pub type Field = (Bytes, Bytes);
 
 /// A head that breaks a rule of HTTP; says which.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +101,7 @@ impl Head {
     }
 
     /// The pseudo-header fields in front, and everything from the first other field on.
-    fn halves(&self) -> (&[(Bytes, Bytes)], &[(Bytes, Bytes)]) {
+    fn halves(&self) -> (&[Field], &[Field]) {
         let front = self.fields.iter().take_while(|(name, _)| name.starts_with(b":")).count();
         self.fields.split_at(front)
     }
@@ -156,7 +159,7 @@ fn text(value: &[u8]) -> Result<&str, Malformed> {
 }
 
 /// Every field behind the pseudo-header fields (RFC 9114 §4.2, §10.3).
-fn check_regular(fields: &[(Bytes, Bytes)]) -> Result<(), Malformed> {
+fn check_regular(fields: &[Field]) -> Result<(), Malformed> {
     for (name, value) in fields {
         if name.starts_with(b":") {
             return Err(Malformed("a pseudo-header field stands behind another field"));
