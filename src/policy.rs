@@ -175,7 +175,9 @@ mod tests {
 
     fn head(fields: &[(&'static str, String)]) -> Head {
         let mut head = Head::default();
-        fields.iter().for_each(|(name, value)| head.push(*name, value.clone()));
+        for (name, value) in fields {
+            head.push(*name, value.clone());
+        }
         head
     }
 
@@ -184,8 +186,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_refused(refused: Result<Arc<str>, Refusal>, was_presented: bool) {
-        assert!(matches!(refused, Err(Refusal::Unauthenticated { presented }) if presented == was_presented), "{refused:?}");
+    fn assert_refused(refused: &Result<Arc<str>, Refusal>, was_presented: bool) {
+        assert!(matches!(refused, Err(Refusal::Unauthenticated { presented }) if *presented == was_presented), "{refused:?}");
     }
 
     #[test]
@@ -233,11 +235,11 @@ mod tests {
             format!("Bearer {}", "x".repeat(16_384)),
             String::new(),
         ] {
-            assert_refused(policy.authenticate(&head(&[("proxy-authorization", value)])), true);
+            assert_refused(&policy.authenticate(&head(&[("proxy-authorization", value)])), true);
         }
-        assert_refused(policy.authenticate(&head(&[("authorization", format!("Bearer {BOB}"))])), false);
+        assert_refused(&policy.authenticate(&head(&[("authorization", format!("Bearer {BOB}"))])), false);
         let twice = ("proxy-authorization", format!("Bearer {BOB}"));
-        assert_refused(policy.authenticate(&head(&[twice.clone(), twice])), true);
+        assert_refused(&policy.authenticate(&head(&[twice.clone(), twice])), true);
     }
 
     #[test]
@@ -246,16 +248,16 @@ mod tests {
         for value in [BOB.into(), format!("Bearer {BOB}")] {
             assert_eq!(&*policy.authenticate(&head(&[("x-relay-token", value)])).unwrap(), "bob");
         }
-        assert_refused(policy.authenticate(&head(&[("x-relay-token", basic("bob:bob-secret"))])), true);
-        assert_refused(policy.authenticate(&head(&[("x-relay-token", "bob-secre".into())])), true);
-        assert_refused(policy.authenticate(&head(&[("proxy-authorization", format!("Bearer {BOB}"))])), false);
+        assert_refused(&policy.authenticate(&head(&[("x-relay-token", basic("bob:bob-secret"))])), true);
+        assert_refused(&policy.authenticate(&head(&[("x-relay-token", "bob-secre".into())])), true);
+        assert_refused(&policy.authenticate(&head(&[("proxy-authorization", format!("Bearer {BOB}"))])), false);
     }
 
     #[test]
     fn without_tokens_everybody_is_refused_unless_access_is_open() {
         let closed = policy(|config| config.access.tokens.clear());
-        assert_refused(closed.authenticate(&head(&[("proxy-authorization", format!("Bearer {BOB}"))])), true);
-        assert_refused(closed.authenticate(&Head::default()), false);
+        assert_refused(&closed.authenticate(&head(&[("proxy-authorization", format!("Bearer {BOB}"))])), true);
+        assert_refused(&closed.authenticate(&Head::default()), false);
         let open = policy(|config| config.access.open = true);
         assert_eq!(&*open.authenticate(&Head::default()).unwrap(), "-");
     }

@@ -177,13 +177,12 @@ impl Refusal {
                 Denial::Forbidden => (StatusCode::FORBIDDEN, "http_request_denied"),
             },
             Self::ProhibitedAddress => (StatusCode::BAD_GATEWAY, "destination_ip_prohibited"),
-            Self::LimitReached { .. } => (StatusCode::SERVICE_UNAVAILABLE, "connection_limit_reached"),
             Self::Unresolvable { .. } => (StatusCode::BAD_GATEWAY, "dns_error"),
             Self::DnsTimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "dns_timeout"),
-            Self::Unreachable { source, .. } => unreachable_target(source.kind()),
+            Self::Unreachable { source, .. } => unreachable_target(source),
             Self::ConnectTimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "connection_timeout"),
             // Not `destination_unavailable`: a busy relay must not make a device go around it.
-            Self::Exhausted { .. } => (StatusCode::SERVICE_UNAVAILABLE, "connection_limit_reached"),
+            Self::LimitReached { .. } | Self::Exhausted { .. } => (StatusCode::SERVICE_UNAVAILABLE, "connection_limit_reached"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error"),
         }
     }
@@ -236,9 +235,9 @@ pub fn next_hop(name: &str, address: SocketAddr) -> String {
     member(name, &[("next-hop", text(&address.to_string()))])
 }
 
-/// Status and error type when connecting failed with this kind of error.
-fn unreachable_target(kind: io::ErrorKind) -> (StatusCode, &'static str) {
-    match kind {
+/// Status and error type when connecting failed.
+fn unreachable_target(error: &io::Error) -> (StatusCode, &'static str) {
+    match error.kind() {
         // The registry has an error type for "no route" with 502. `destination_unavailable` with 503 would say nothing more, and would send
         // an Apple device around the relay for a hiccup in routing. AddrNotAvailable: no source address in the target's family;
         // InvalidInput: a link-local target without an interface.
@@ -247,6 +246,8 @@ fn unreachable_target(kind: io::ErrorKind) -> (StatusCode, &'static str) {
         | io::ErrorKind::NetworkDown
         | io::ErrorKind::AddrNotAvailable
         | io::ErrorKind::InvalidInput => (StatusCode::BAD_GATEWAY, "destination_ip_unroutable"),
+        // A system without IPv6.
+        _ if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => (StatusCode::BAD_GATEWAY, "destination_ip_unroutable"),
         // The system gave up before our own budget ended.
         io::ErrorKind::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "connection_timeout"),
         _ => (StatusCode::BAD_GATEWAY, "connection_refused"),

@@ -232,7 +232,9 @@ mod tests {
 
     fn head(fields: &[(&'static str, &str)]) -> Head {
         let mut head = Head::default();
-        fields.iter().for_each(|(name, value)| head.push(*name, value.to_string()));
+        for (name, value) in fields {
+            head.push(*name, value.to_string());
+        }
         head
     }
 
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_malformed(parsed: Result<Ask, Refusal>, what: &str) {
+    fn assert_malformed(parsed: &Result<Ask, Refusal>, what: &str) {
         assert!(matches!(parsed, Err(Refusal::Malformed(_))), "{what}: {parsed:?}");
     }
 
@@ -319,7 +321,7 @@ mod tests {
             "*:443",
             "https://example.com:443",
         ] {
-            assert_malformed(connect(authority), authority);
+            assert_malformed(&connect(authority), authority);
         }
     }
 
@@ -351,8 +353,8 @@ mod tests {
             "4294967296",
             "1.",
         ] {
-            assert_malformed(connect(&format!("{host}:80")), host);
-            assert_malformed(connect_udp(&format!("/.well-known/masque/udp/{host}/80/")), host);
+            assert_malformed(&connect(&format!("{host}:80")), host);
+            assert_malformed(&connect_udp(&format!("/.well-known/masque/udp/{host}/80/")), host);
         }
         assert_eq!(connect("1.2.3.example:80").unwrap(), name(Protocol::Tcp, "1.2.3.example", 80));
         assert_eq!(connect("0xyz:80").unwrap(), name(Protocol::Tcp, "0xyz", 80));
@@ -363,17 +365,17 @@ mod tests {
         let longest = format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(61));
         assert_eq!(longest.len(), 253);
         assert_eq!(connect(&format!("{longest}.:80")).unwrap(), name(Protocol::Tcp, &longest, 80));
-        assert_malformed(connect(&format!("{longest}b:80")), "254 bytes");
-        assert_malformed(connect(&format!("{}.test:80", "a".repeat(64))), "a label of 64 bytes");
+        assert_malformed(&connect(&format!("{longest}b:80")), "254 bytes");
+        assert_malformed(&connect(&format!("{}.test:80", "a".repeat(64))), "a label of 64 bytes");
     }
 
     #[test]
     fn classic_connect_with_scheme_or_path_is_malformed() {
         let (method, authority) = ((":method", "CONNECT"), (":authority", "example.com:443"));
         for extra in [(":scheme", "https"), (":path", "/")] {
-            assert_malformed(parse(&[method, extra, authority]), extra.0);
+            assert_malformed(&parse(&[method, extra, authority]), extra.0);
         }
-        assert_malformed(parse(&[method]), "no authority");
+        assert_malformed(&parse(&[method]), "no authority");
     }
 
     #[test]
@@ -382,10 +384,10 @@ mod tests {
         for missing in 0..UDP.len() {
             let mut fields = UDP.to_vec();
             let (name, _) = fields.remove(missing);
-            assert_malformed(parse(&fields), name);
+            assert_malformed(&parse(&fields), name);
             let mut fields = UDP.to_vec();
             fields[missing].1 = "";
-            assert_malformed(parse(&fields), name);
+            assert_malformed(&parse(&fields), name);
         }
     }
 
@@ -431,7 +433,7 @@ mod tests {
             ("a%20b", "443"),
             ("user%40host", "443"),
         ] {
-            assert_malformed(connect_udp(&format!("/.well-known/masque/udp/{host}/{port}/")), &format!("{host} {port}"));
+            assert_malformed(&connect_udp(&format!("/.well-known/masque/udp/{host}/{port}/")), &format!("{host} {port}"));
         }
     }
 
@@ -456,7 +458,7 @@ mod tests {
 
         let mut fields = UDP.to_vec();
         fields[0].1 = "GET";
-        assert_malformed(parse(&fields), ":protocol with GET");
+        assert_malformed(&parse(&fields), ":protocol with GET");
     }
 
     #[test]
@@ -464,7 +466,7 @@ mod tests {
         for extra in [("content-length", "0"), ("content-type", "application/x"), ("transfer-encoding", "chunked")] {
             let mut fields = UDP.to_vec();
             fields.push(extra);
-            assert_malformed(parse(&fields), extra.0);
+            assert_malformed(&parse(&fields), extra.0);
         }
     }
 

@@ -433,7 +433,9 @@ mod tests {
 
     fn assert_unreached(rules: &Rules, spelling: &str, fields: &[(&'static str, &str)]) {
         let mut head = Head::default();
-        fields.iter().for_each(|(name, value)| head.push(*name, value.to_string()));
+        for (name, value) in fields {
+            head.push(*name, value.to_string());
+        }
         let request = match Request::parse(&head, &[Template::well_known()]) {
             Err(Refusal::Malformed(_)) => return,
             other => other.unwrap(),

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 /// Whether packets to `address` may leave for the Internet at large. The longest matching block of [`BLOCKS`] decides.
 pub(super) fn is_global(address: IpAddr) -> bool {
     let longest = TABLE.iter().filter(|(block, _)| block.contains(&address)).max_by_key(|(block, _)| block.prefix_len());
-    longest.is_some_and(|(_, reach)| *reach == Reach::Global)
+    longest.is_some_and(|(_, reach)| *reach == Global)
 }
 
 /// The IPv4 address that packets to `address` end at, where its form says one: IPv4-compatible (RFC 4291 §2.5.5.1), NAT64 (RFC 6052 §2.1),
