@@ -1,4 +1,14 @@
-//! Counters, and gauges as guards. Each worker owns one [`Metrics`]; they are added up when read.
+//! Counters, and gauges as guards. Each worker owns one [`Metrics`]; they are added up when read ([`Snapshot::sum`]).
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use crate::ended::Ended;
 
 /// The direction of a packet or byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +40,166 @@ pub enum Loss {
     Socket,
 }
 
+/// Number of [`Loss`] variants.
+const LOSSES: usize = 8;
+
 /// The counters of one worker.
 #[derive(Debug, Default)]
-pub struct Metrics { /* atomics: carried and dropped by way and loss; requests, refusals by status; ended tunnels by reason; gauges as guards: connections, tunnels */ }
+pub struct Metrics {
+    connections: AtomicU64,
+    tunnels: AtomicU64,
+    connections_open: AtomicU64,
+    tunnels_open: AtomicU64,
+    packets: [AtomicU64; 2],
+    bytes: [AtomicU64; 2],
+    dropped: [[AtomicU64; LOSSES]; 2],
+    // Once a request, never once a packet: a lock is cheap enough.
+    refused: Mutex<BTreeMap<u16, u64>>,
+    ended: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// Something counts as open while this lives.
+#[derive(Debug)]
+#[must_use = "it counts as open only while this lives"]
+pub struct Open {
+    metrics: Arc<Metrics>,
+    gauge: fn(&Metrics) -> &AtomicU64,
+}
+
+/// The counters at one moment, of one worker or of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Client connections accepted.
+    pub connections: u64,
+    /// Tunnels opened.
+    pub tunnels: u64,
+    /// Client connections open now.
+    pub connections_open: u64,
+    /// Tunnels open now.
+    pub tunnels_open: u64,
+    /// UDP packets carried, out and back.
+    pub packets: [u64; 2],
+    /// Payload bytes of UDP tunnels carried, out and back.
+    pub bytes: [u64; 2],
+    /// UDP packets dropped, out and back, by the order of [`Loss`].
+    pub dropped: [[u64; LOSSES]; 2],
+    /// Requests refused, by status.
+    pub refused: BTreeMap<u16, u64>,
+    /// Tunnels and requests over, by [`Ended::name`].
+    pub ended: BTreeMap<&'static str, u64>,
+}
+
+impl Metrics {
+    /// A client's connection was let in.
+    pub fn connection_open(self: &Arc<Self>) -> Open {
+        self.connections.fetch_add(1, Relaxed);
+        Open::new(self, |metrics| &metrics.connections_open)
+    }
+
+    /// A request got its tunnel.
+    pub fn tunnel_open(self: &Arc<Self>) -> Open {
+        self.tunnels.fetch_add(1, Relaxed);
+        Open::new(self, |metrics| &metrics.tunnels_open)
+    }
+
+    /// UDP packets went on.
+    pub fn carried(&self, way: Way, packets: u64, bytes: u64) {
+        self.packets[way as usize].fetch_add(packets, Relaxed);
+        self.bytes[way as usize].fetch_add(bytes, Relaxed);
+    }
+
+    /// UDP packets did not.
+    pub fn dropped(&self, way: Way, loss: Loss, packets: u64) {
+        self.dropped[way as usize][loss as usize].fetch_add(packets, Relaxed);
+    }
+
+    /// A request was answered with no.
+    pub fn refused(&self, status: u16) {
+        *lock(&self.refused).entry(status).or_default() += 1;
+    }
+
+    /// A tunnel, or a request that never got one, is over.
+    pub fn ended(&self, ended: &Ended) {
+        *lock(&self.ended).entry(ended.name()).or_default() += 1;
+    }
+
+    /// The counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        let read = |counter: &AtomicU64| counter.load(Relaxed);
+        Snapshot {
+            connections: read(&self.connections),
+            tunnels: read(&self.tunnels),
+            connections_open: read(&self.connections_open),
+            tunnels_open: read(&self.tunnels_open),
+            packets: self.packets.each_ref().map(read),
+            bytes: self.bytes.each_ref().map(read),
+            dropped: self.dropped.each_ref().map(|ways| ways.each_ref().map(read)),
+            refused: lock(&self.refused).clone(),
+            ended: lock(&self.ended).clone(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// All workers' counters added up.
+    pub fn sum(workers: impl IntoIterator<Item = Self>) -> Self {
+        workers.into_iter().fold(Self::default(), |mut sum, worker| {
+            sum.connections += worker.connections;
+            sum.tunnels += worker.tunnels;
+            sum.connections_open += worker.connections_open;
+            sum.tunnels_open += worker.tunnels_open;
+            for way in [Way::Out as usize, Way::Back as usize] {
+                sum.packets[way] += worker.packets[way];
+                sum.bytes[way] += worker.bytes[way];
+                sum.dropped[way].iter_mut().zip(worker.dropped[way]).for_each(|(sum, worker)| *sum += worker);
+            }
+            worker.refused.into_iter().for_each(|(status, count)| *sum.refused.entry(status).or_default() += count);
+            worker.ended.into_iter().for_each(|(name, count)| *sum.ended.entry(name).or_default() += count);
+            sum
+        })
+    }
+
+    /// Packets lost one way for one reason.
+    pub fn lost(&self, way: Way, loss: Loss) -> u64 {
+        self.dropped[way as usize][loss as usize]
+    }
+}
+
+impl Open {
+    fn new(metrics: &Arc<Metrics>, gauge: fn(&Metrics) -> &AtomicU64) -> Self {
+        gauge(metrics).fetch_add(1, Relaxed);
+        Self { metrics: Arc::clone(metrics), gauge }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        (self.gauge)(&self.metrics).fetch_sub(1, Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gauge_falls_with_its_guard_and_workers_add_up() {
+        let (a, b) = (Arc::new(Metrics::default()), Arc::new(Metrics::default()));
+        let open = a.tunnel_open();
+        b.dropped(Way::Back, Loss::Socket, 3);
+        a.dropped(Way::Back, Loss::Socket, 1);
+        a.refused(502);
+        b.refused(502);
+        a.ended(&Ended::Idle);
+        let sum = Snapshot::sum([a.snapshot(), b.snapshot()]);
+        assert_eq!((sum.tunnels, sum.tunnels_open), (1, 1));
+        assert_eq!(sum.lost(Way::Back, Loss::Socket), 4);
+        assert_eq!((sum.refused[&502], sum.ended["idle"]), (2, 1));
+        drop(open);
+        assert_eq!(a.snapshot().tunnels_open, 0);
+    }
+}

@@ -1,0 +1,146 @@
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::sys::Received;
+
+/// A client that is a pair of channels.
+struct Script {
+    out: mpsc::UnboundedReceiver<Bytes>,
+    back: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+impl Lane for Script {
+    async fn recv(&mut self, into: &mut Vec<Bytes>) -> Result<(), Ended> {
+        into.push(self.out.recv().await.ok_or(Ended::ClientFinished)?);
+        Ok(())
+    }
+
+    fn send(&mut self, packets: &Received<'_>, flow: &Flow) {
+        for packet in packets.iter() {
+            self.back.send(packet.to_vec()).unwrap();
+            flow.carried(Way::Back, 1, packet.len() as u64);
+        }
+    }
+
+    async fn end(self, _: &Ended) {}
+}
+
+struct Tunnel {
+    target: UdpSocket,
+    client: mpsc::UnboundedSender<Bytes>,
+    back: mpsc::UnboundedReceiver<Vec<u8>>,
+    flow: Arc<Flow>,
+    task: tokio::task::JoinHandle<Ended>,
+}
+
+fn tunnel(idle: Duration, unanswered: u32) -> Tunnel {
+    let target = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(target.local_addr().unwrap()).unwrap();
+    target.connect(socket.local_addr().unwrap()).unwrap();
+    target.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    sys::prepare_upstream(&socket).unwrap();
+    let flow = Arc::new(Flow::new(socket, unanswered, Arc::default()).unwrap());
+    let (client, out) = mpsc::unbounded_channel();
+    let (back_in, back) = mpsc::unbounded_channel();
+    let lane = Script { out, back: back_in };
+    let task = tokio::task::spawn_local(run(lane, Arc::clone(&flow), idle, std::future::pending()));
+    Tunnel { target, client, back, flow, task }
+}
+
+async fn local<T>(test: impl Future<Output = T>) -> T {
+    tokio::task::LocalSet::new().run_until(test).await
+}
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// What the target gets next, while the tunnel's task runs on.
+async fn arrived(target: &UdpSocket) -> Vec<u8> {
+    let target = target.try_clone().unwrap();
+    tokio::task::spawn_blocking(move || {
+        let mut packet = [0; 2048];
+        let len = target.recv(&mut packet).expect("a packet");
+        packet[..len].to_vec()
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn packets_of_any_size_move_both_ways() {
+    local(async {
+        let mut tunnel = tunnel(LONG, 64);
+        for payload in [&b""[..], b"x", &[7; 1400]] {
+            tunnel.client.send(Bytes::copy_from_slice(payload)).unwrap();
+            assert_eq!(arrived(&tunnel.target).await, payload);
+            tunnel.target.send(payload).unwrap();
+            assert_eq!(tunnel.back.recv().await.unwrap(), payload);
+        }
+        assert_eq!(tunnel.flow.totals(), Totals { packets_out: 3, bytes_out: 1401, packets_back: 3, bytes_back: 1401, dropped: 0 });
+        drop(tunnel.client);
+        assert!(matches!(tunnel.task.await.unwrap(), Ended::ClientFinished));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn c68_a_closed_port_ends_the_tunnel() {
+    local(async {
+        let tunnel = tunnel(LONG, 64);
+        drop(tunnel.target);
+        tunnel.client.send(Bytes::from_static(b"anybody there")).unwrap();
+        assert!(matches!(tunnel.task.await.unwrap(), Ended::Unreachable(_)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn c69_an_overlong_payload_costs_only_itself() {
+    local(async {
+        let tunnel = tunnel(LONG, 64);
+        tunnel.client.send(vec![0; 65_527].into()).unwrap();
+        tunnel.client.send(Bytes::from_static(b"next")).unwrap();
+        assert_eq!(arrived(&tunnel.target).await, b"next");
+        assert_eq!(tunnel.flow.totals().dropped, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn c73_a_silent_target_is_not_flooded_until_it_answers() {
+    local(async {
+        let mut tunnel = tunnel(LONG, 2);
+        let packet = Bytes::from_static(b"?");
+        tunnel.flow.send(&[packet.clone(), packet.clone(), packet.clone()]);
+        tunnel.flow.send(std::slice::from_ref(&packet));
+        assert_eq!((tunnel.flow.totals().packets_out, tunnel.flow.totals().dropped), (2, 2));
+        tunnel.target.send(b"!").unwrap();
+        tunnel.back.recv().await.unwrap();
+        tunnel.flow.send(&[packet.clone(), packet]);
+        assert_eq!(tunnel.flow.totals().packets_out, 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn c70_silence_ends_the_tunnel_and_a_dropped_packet_is_silence() {
+    local(async {
+        let tunnel = tunnel(Duration::from_millis(50), 1);
+        tunnel.flow.send(&[Bytes::from_static(b"1"), Bytes::from_static(b"2")]);
+        assert!(matches!(tunnel.task.await.unwrap(), Ended::Idle));
+        assert_eq!(tunnel.flow.totals().dropped, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_abort_ends_the_tunnel_once() {
+    local(async {
+        let tunnel = tunnel(LONG, 64);
+        tunnel.flow.abort(Ended::PayloadTooLong);
+        tunnel.flow.abort(Ended::Idle);
+        assert!(matches!(tunnel.task.await.unwrap(), Ended::PayloadTooLong));
+    })
+    .await;
+}
