@@ -55,6 +55,8 @@ pub struct Client {
     pub address: SocketAddr,
     /// HTTP's version, for the log.
     pub http: &'static str,
+    /// Its connection has as many requests open as it may.
+    pub full: bool,
 }
 
 /// One request and its streams, until it is over.
@@ -122,6 +124,9 @@ async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl
     authenticated();
     line.asked(&request, &user, worker.config.log.privacy);
     let permit = policy.permit(request, user, &worker.limits)?;
+    if line.client.full {
+        return Err(Refusal::LimitReached { what: "tunnels of this connection" });
+    }
     let upstream = match permit.protocol {
         Protocol::Tcp => worker.dialer.tcp(&permit).await.map(|(target, address)| Upstream::Tcp(target, address))?,
         Protocol::Udp => {
@@ -135,8 +140,8 @@ async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl
 }
 
 async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, address: SocketAddr, line: Line, worker: &Worker) {
-    let _open = worker.metrics.tunnel_open(Protocol::Tcp);
-    let answer = refusal::accepted(Protocol::Tcp, &worker.config.name, address);
+    let _open = worker.metrics.tunnel_open();
+    let answer = refusal::accepted(&worker.config.name, address, false);
     let (read, write, aborted) = match exchange.accept_tcp(answer).await {
         Ok(halves) => halves,
         Err(ended) => return line.abandoned(&ended, worker),
@@ -153,8 +158,8 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
 }
 
 async fn carry_udp<E: Exchange>(exchange: E, permit: Permit, flow: Arc<udp::Flow>, address: SocketAddr, line: Line, worker: &Worker) {
-    let _open = worker.metrics.tunnel_open(Protocol::Udp);
-    let answer = refusal::accepted(Protocol::Udp, &worker.config.name, address);
+    let _open = worker.metrics.tunnel_open();
+    let answer = refusal::accepted(&worker.config.name, address, true);
     let lane = match exchange.accept_udp(answer, &flow).await {
         Ok(lane) => lane,
         Err(ended) => return line.abandoned(&ended, worker),

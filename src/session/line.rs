@@ -16,7 +16,7 @@ use crate::{
 
 /// What is known of a request so far.
 pub(super) struct Line {
-    client: Client,
+    pub(super) client: Client,
     number: u64,
     started: Instant,
     user: Option<Arc<str>>,
@@ -35,7 +35,6 @@ macro_rules! event_at {
         }
     };
 }
-pub(super) use event_at;
 
 impl Line {
     pub(super) fn new(client: Client, number: u64) -> Self {

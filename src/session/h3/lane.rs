@@ -16,7 +16,6 @@ use super::{
     halves::{BodyHalf, SendHalf},
 };
 use crate::{
-    config::Protocol,
     ended::{Ended, Reset},
     metrics::{Loss, Way},
     proto::{
@@ -138,7 +137,7 @@ impl Lane for DatagramLane {
     }
 
     async fn end(mut self, ended: &Ended) {
-        match ended.reset(Protocol::Udp) {
+        match ended.reset() {
             Some(reset) => {
                 self.send.reset(reset);
                 self.body.stop(reset);
