@@ -80,13 +80,14 @@ impl ConfigError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("`masque-relay serve --dev` needs no configuration; the README shows a short one".into())
-            }
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Some(NO_FILE.into()),
+            Self::Problems { file: None, .. } => Some(NO_FILE.into()),
             Self::Read { .. } | Self::Problems { .. } => None,
         }
     }
 }
+
+const NO_FILE: &str = "name a file with `--config`; without one, `masque-relay serve --dev` is a relay to try";
 
 /// Reads one file with nothing overriding it.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
@@ -220,9 +221,10 @@ impl Meant {
         let Config { limits, workers, .. } = &self.config;
         let worst = self.config.worst_case_memory();
         format!(
-            "\n# worst-case memory {}: {} connections × {} + {} tunnels × {} + {workers} workers × {}\n\
-             #   a connection: windows {} + {}, datagrams {} + {} + {}, {HEADS} heads × {}, state {}; before authentication {} in all\n\
-             #   kernel buffers not counted; lower `limits.connections` and `limits.tunnels` to bound it\n",
+            "\n# worst-case memory: {}, kernel buffers not counted\n\
+             #   = {} connections × {} + {} tunnels × {} + {workers} workers × {}\n\
+             #   a connection: windows {} + {}, datagrams {} + {} + {}, {HEADS} heads × {}, state {}\n\
+             #   (before it has authenticated: {} in all)\n",
             bytes(worst.total),
             limits.connections,
             bytes(worst.connection),
