@@ -1,12 +1,31 @@
 //! Configuration as meant: plain data, every field with its default. `file` holds it as written.
+//!
+//! ```text
+//! default ◀ file (TOML) ◀ environment ◀ flag      each overrides what stands left of it
+//!                 └──────────── file::Settings ──────────▶ Config
+//! ```
 
+mod entries;
 pub mod file;
+pub mod keys;
+pub mod memory;
+mod show;
+mod values;
 
-use std::{net::{IpAddr, Ipv6Addr, SocketAddr}, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
+use aws_lc_rs::digest;
 use ipnet::IpNet;
 
 use crate::{proto::template::Template, refusal::Denial};
+
+pub use entries::user_name;
+pub use values::listen_address;
 
 /// Everything a relay is told.
 #[derive(Clone, Debug)]
@@ -37,6 +56,14 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// An address others reach while nobody could be refused there: no token is configured, and access is not declared open.
+    pub fn open_to_all(&self) -> Option<SocketAddr> {
+        let guarded = self.access.open || !self.access.tokens.is_empty();
+        self.listen.iter().copied().find(|addr| !guarded && !addr.ip().to_canonical().is_loopback())
+    }
+}
+
 /// Where the certificate lies.
 #[derive(Clone, Debug, Default)]
 pub struct Certificate {
@@ -64,6 +91,15 @@ pub struct Token {
     pub user: Arc<str>,
     /// SHA-256 of the token.
     pub sha256: [u8; 32],
+}
+
+impl Token {
+    /// The token in clear: only its hash is kept.
+    pub fn new(user: &str, token: &str) -> Self {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        Self { user: user.into(), sha256 }
+    }
 }
 
 /// Where clients may go.
@@ -255,5 +291,36 @@ impl Default for Timeouts {
 impl Default for Quic {
     fn default() -> Self {
         Self { initial_mtu: 1350, keep_alive: Duration::ZERO, retry: Retry::default(), socket_buffer: 4 << 20 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening(addr: &str) -> Config {
+        Config { listen: vec!["127.0.0.1:443".parse().unwrap(), addr.parse().unwrap()], ..Config::default() }
+    }
+
+    #[test]
+    fn without_a_token_only_loopback_is_closed_enough() {
+        for addr in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(listening(addr).open_to_all(), None, "{addr}");
+        }
+        for addr in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[fe80::1]:1", "[::ffff:192.0.2.1]:1"] {
+            assert_eq!(listening(addr).open_to_all(), Some(addr.parse().unwrap()));
+            let mut config = listening(addr);
+            config.access.open = true;
+            assert_eq!(config.open_to_all(), None, "{addr}");
+            config.access = Access { tokens: vec![Token::new("alice", "secret")], ..Access::default() };
+            assert_eq!(config.open_to_all(), None, "{addr}");
+        }
+    }
+
+    #[test]
+    fn a_token_keeps_its_hash_and_shows_nothing() {
+        let token = Token::new("alice", "abc");
+        assert_eq!(token.sha256[..4], [0xba, 0x78, 0x16, 0xbf], "FIPS 180-4, SHA-256 of `abc`");
+        assert_eq!(format!("{token:?}"), r#"Token { user: "alice", sha256: "[secret]" }"#);
     }
 }

@@ -1,1 +1,52 @@
-fn main(){}
+//! The process: arguments, the log, the clock, one function per command, the exit code.
+
+use std::{env, process::ExitCode, time::SystemTime};
+
+use masque_relay::cli::{
+    Arguments, CheckArguments, Command, ServeArguments, cert, check, probe,
+    report::{Failure, say},
+    serve,
+};
+
+fn main() -> ExitCode {
+    match run(&Arguments::from_command_line()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.command {
+        Command::Serve(arguments) => serve(arguments),
+        Command::Check(arguments) => check(arguments),
+        Command::Cert(command) => cert(command),
+        Command::Probe(arguments) => probe(arguments),
+    }
+}
+
+fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
+    arguments.log.install()?;
+    let program = env::args().next().unwrap_or_else(|| "masque-relay".into());
+    serve::run(arguments, &program, now())
+}
+
+fn check(arguments: &CheckArguments) -> Result<(), Failure> {
+    check::run(arguments, now())
+}
+
+fn cert(command: &cert::CertCommand) -> Result<(), Failure> {
+    cert::run(command, now())
+}
+
+fn probe(arguments: &probe::ProbeArguments) -> Result<(), Failure> {
+    probe::run(arguments)
+}
+
+/// The clock is read here and nowhere else: what depends on it can be tested.
+#[expect(clippy::disallowed_methods, reason = "the edge at which time comes in")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}

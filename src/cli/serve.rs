@@ -1,0 +1,178 @@
+//! `serve`: from the command line to the orderly end.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use super::{
+    ServeArguments,
+    dev::Dev,
+    report::{Exit, Failure, print},
+};
+use crate::{
+    certs::Identity,
+    config::{Config, file::Settings},
+    server::Server,
+    sys,
+};
+
+/// Runs the relay until a signal ends it. A second signal ends it at once.
+pub fn run(arguments: &ServeArguments, program: &str, now: SystemTime) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| Failure::io("cannot make the runtime", &source))?;
+    runtime.block_on(serve(arguments, program, now))
+}
+
+async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Result<(), Failure> {
+    // Before anything else: a signal that comes while the relay starts must not be lost.
+    let mut signals = Signals::listen().map_err(|source| Failure::io("cannot listen for signals", &source))?;
+    let (config, dev) = if arguments.dev {
+        let (config, dev) = Dev::prepare(&arguments.overrides, program, now).await?;
+        (config, Some(dev))
+    } else {
+        let mut settings = Settings::new();
+        arguments.overrides.lay(&mut settings)?;
+        (settings.finish()?.config, None)
+    };
+    let identity = Identity::load(&config.certificate)?;
+    identity.check(now)?;
+    for complaint in identity.facts().complaints(now) {
+        warn!("the certificate: {complaint}");
+    }
+    make_room(&config);
+    let grace = config.timeouts.drain;
+    let server = Server::start(config)?;
+    for warning in server.warnings() {
+        warn!("{warning}");
+    }
+    if let Some(dev) = &dev {
+        dev.greet(server.addresses());
+    }
+    print(&ready(identity.names(), server.addresses()))?;
+
+    let ended = run_until_signalled(server, &mut signals, grace).await;
+    if let Some(dev) = dev {
+        dev.finish().await;
+    }
+    ended
+}
+
+async fn run_until_signalled(server: Server, signals: &mut Signals, grace: Duration) -> Result<(), Failure> {
+    let name = signals.next().await;
+    info!("{name}: no new work; tunnels have {grace:?} to end, a second signal cuts them at once");
+    let cut = tokio::select! {
+        cut = server.drain(grace) => cut,
+        name = signals.next() => return Err(Failure::says(Exit::Failed, format!("{name} again: stopped at once"))),
+    };
+    match cut {
+        0 => {
+            info!("all tunnels ended; stopped");
+            Ok(())
+        }
+        cut => Err(Failure::says(Exit::Failed, format!("{cut} tunnels did not end within {grace:?} and were cut"))
+            .hint("`timeouts.drain` gives them more time")),
+    }
+}
+
+/// What scripts wait for: `ready https://relay.example:443`, one line.
+fn ready(names: &[String], addresses: &[SocketAddr]) -> String {
+    match addresses.first() {
+        Some(first) => format!("ready {}\n", url(names, *first)),
+        None => "ready\n".into(),
+    }
+}
+
+/// The relay's URL by the certificate's first name; a wildcard is no name to connect to.
+pub(super) fn url(names: &[String], address: SocketAddr) -> String {
+    let name = names.iter().find(|name| !name.starts_with("*."));
+    match name {
+        Some(name) => match name.parse() {
+            Ok(ip) => format!("https://{}", SocketAddr::new(ip, address.port())),
+            Err(_) => format!("https://{name}:{}", address.port()),
+        },
+        None => format!("https://{address}"),
+    }
+}
+
+/// Raises the descriptor limit, and says when it does not reach as far as the configuration.
+fn make_room(config: &Config) {
+    let needed = descriptors(config);
+    match sys::raise_descriptor_limit() {
+        Ok(limit) if limit < needed => warn!(
+            "this process may open {limit} files, but `limits.tunnels` = {} needs {needed}: raise the limit (`LimitNOFILE=` of systemd, \
+             `ulimit -n`) or lower `limits.tunnels`",
+            config.limits.tunnels
+        ),
+        Ok(_) => {}
+        Err(error) => warn!(%error, "cannot raise the limit of open files"),
+    }
+}
+
+/// A socket for every tunnel; a socket for every address, an epoll and a few more for every worker; and some for the process.
+fn descriptors(config: &Config) -> u64 {
+    let workers = config.workers.saturating_mul(config.listen.len().saturating_add(8));
+    config.limits.tunnels.saturating_add(workers).saturating_add(64) as u64
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one. Cancel safe.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Beneath the help of `serve`.
+pub const HELP: &str = "\
+A flag overrides the environment (MASQUE_RELAY_CONFIG, _LISTEN, _CERT, _KEY, _WORKERS, _OPEN,
+_ALLOW_PRIVATE, _LOG, _LOG_FORMAT), and that the file. `ready URL` on stdout: the relay listens.
+Example: masque-relay serve --config /etc/masque-relay/relay.toml";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_is_the_first_name_with_the_first_port() {
+        let address: SocketAddr = "[::]:4433".parse().unwrap();
+        for (names, want) in [
+            (&["relay.example", "192.0.2.7"][..], "https://relay.example:4433"),
+            (&["192.0.2.7"], "https://192.0.2.7:4433"),
+            (&["2001:db8::7"], "https://[2001:db8::7]:4433"),
+            (&["*.example", "a.example"], "https://a.example:4433"),
+            (&["*.example"], "https://[::]:4433"),
+        ] {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            assert_eq!(url(&names, address), want);
+            assert_eq!(ready(&names, &[address, "127.0.0.1:9".parse().unwrap()]), format!("ready {want}\n"));
+        }
+    }
+
+    #[test]
+    fn every_tunnel_and_every_worker_needs_descriptors() {
+        let config = Config { workers: 2, ..Config::default() };
+        let base = descriptors(&config);
+        let mut more = config.clone();
+        more.limits.tunnels += 1;
+        assert_eq!(descriptors(&more), base + 1);
+        let more = Config { workers: 3, ..config };
+        assert_eq!(descriptors(&more), base + 9);
+    }
+}

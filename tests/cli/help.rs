@@ -1,0 +1,216 @@
+//! Help: every page on one screen, with an example.
+
+use crate::Home;
+
+const PAGES: [&[&str]; 10] = [
+    &["--help"],
+    &["serve", "--help"],
+    &["check", "--help"],
+    &["probe", "--help"],
+    &["cert", "--help"],
+    &["cert", "ca", "--help"],
+    &["cert", "server", "--help"],
+    &["cert", "client", "--help"],
+    &["cert", "inspect", "--help"],
+    &["cert", "token", "--help"],
+];
+
+#[test]
+fn every_page_fits_one_screen_and_has_an_example() {
+    for page in PAGES {
+        let text = Home::new().stdout(page);
+        assert!(text.lines().count() <= 24, "{page:?} has {} lines", text.lines().count());
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{page:?} is too wide:\n{text}");
+        assert!(
+            text.contains("Example: masque-relay") || text.contains("Example: echo") || text.contains("Try it: masque-relay"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_commands() {
+    insta::assert_snapshot!(Home::new().stdout(&["--help"]), @r"
+    A MASQUE relay: CONNECT and CONNECT-UDP over HTTP/3
+
+    Usage: masque-relay <COMMAND>
+
+    Commands:
+      serve  Run the relay
+      check  Check a configuration, or a running relay, without starting one
+      cert   Make and inspect certificates and tokens
+      probe  Open one tunnel through a relay, on stdin and stdout
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Try it: masque-relay serve --dev
+    ");
+}
+
+#[test]
+fn serve() {
+    insta::assert_snapshot!(Home::new().stdout(&["serve", "--help"]), @r"
+    Run the relay
+
+    Usage: masque-relay serve [OPTIONS]
+
+    Options:
+          --dev                          Need nothing: make CA, certificate and token, listen on
+                                         loopback, offer an echo
+          --config <FILE>                The configuration (TOML)
+          --listen <ADDR:PORT>           Listen here; repeatable
+          --cert <FILE>                  Certificate chain, PEM
+          --key <FILE>                   Its private key, PEM
+          --workers <N>                  Threads, each with its own sockets; `auto`: one per processor
+          --open                         Ask nobody for a credential
+          --allow-private                Let clients reach private addresses
+          --log <LEVEL>                  What is logged: error to trace, or a filter like
+                                         `info,masque_relay=debug` [default: info]
+          --log-format <auto|text|json>  How it looks; auto: text on a terminal, JSON otherwise
+      -h, --help                         Print help
+
+    A flag overrides the environment (MASQUE_RELAY_CONFIG, _LISTEN, _CERT, _KEY, _WORKERS, _OPEN,
+    _ALLOW_PRIVATE, _LOG, _LOG_FORMAT), and that the file. `ready URL` on stdout: the relay listens.
+    Example: masque-relay serve --config /etc/masque-relay/relay.toml
+    ");
+}
+
+#[test]
+fn check() {
+    insta::assert_snapshot!(Home::new().stdout(&["check", "--help"]), @r"
+    Check a configuration, or a running relay, without starting one
+
+    Usage: masque-relay check [OPTIONS]
+
+    Options:
+          --show                Print the configuration as meant, each value with its source, and the
+                                memory it may need
+          --health              Ask the running relay whether it answers (for health checks)
+          --config <FILE>       The configuration (TOML)
+          --listen <ADDR:PORT>  Listen here; repeatable
+          --cert <FILE>         Certificate chain, PEM
+          --key <FILE>          Its private key, PEM
+          --workers <N>         Threads, each with its own sockets; `auto`: one per processor
+          --open                Ask nobody for a credential
+          --allow-private       Let clients reach private addresses
+      -h, --help                Print help
+
+    Example: masque-relay check --config relay.toml --show
+    ");
+}
+
+#[test]
+fn probe() {
+    insta::assert_snapshot!(Home::new().stdout(&["probe", "--help"]), @r"
+    Open one tunnel through a relay, on stdin and stdout
+
+    Usage: masque-relay probe [OPTIONS] <--tcp <HOST:PORT>|--udp <HOST:PORT>> <URL>
+
+    Arguments:
+      <URL>  The relay, `https://HOST[:PORT][/TEMPLATE]`
+
+    Options:
+          --tcp <HOST:PORT>       Reach this over TCP: stdin goes there until its end, stdout shows the
+                                  answer
+          --udp <HOST:PORT>       Reach this over UDP: every line of stdin is a datagram, and so is
+                                  every answer
+          --ca <FILE>             Trust these CAs instead of the system's (PEM)
+          --token <TOKEN>         The credential, sent as `Proxy-Authorization: Bearer`
+          --token-file <FILE>     A file with the credential
+          --header <NAME: VALUE>  Another field of the request; repeatable
+      -h, --help                  Print help
+
+    The token may also be in MASQUE_RELAY_TOKEN. Status, Proxy-Status and timings go to stderr.
+    Example: echo hello | masque-relay probe https://localhost:4433 --ca certs/dev/ca.pem \
+               --token-file certs/dev/token --tcp 127.0.0.1:7
+    ");
+}
+
+#[test]
+fn cert() {
+    insta::assert_snapshot!(Home::new().stdout(&["cert", "--help"]), @r"
+    Make and inspect certificates and tokens
+
+    Usage: masque-relay cert <COMMAND>
+
+    Commands:
+      ca       Make a CA: DIR/ca.pem for the clients, DIR/ca.key to issue with
+      server   Issue a server certificate: DIR/cert.pem and DIR/key.pem
+      client   Issue a client identity: DIR/USER.pem and DIR/USER.key
+      inspect  Say what a certificate is, and what Apple's clients would not like about it
+      token    Print a new token, and the entry for `access.tokens` that accepts it
+
+    Options:
+      -h, --help  Print help
+
+    Example: masque-relay cert ca && masque-relay cert server relay.example
+    ");
+}
+
+#[test]
+fn cert_server() {
+    insta::assert_snapshot!(Home::new().stdout(&["cert", "server", "--help"]), @r"
+    Issue a server certificate: DIR/cert.pem and DIR/key.pem
+
+    Usage: masque-relay cert server [OPTIONS] <NAME>...
+
+    Arguments:
+      <NAME>...  What clients write in the URL: DNS names, IP addresses
+
+    Options:
+          --ca <DIR>     Where `ca.pem` and `ca.key` are [default: certs]
+          --days <DAYS>  How long it is valid, 1 to 825 [default: 397]
+          --out <DIR>    Where to write [default: certs]
+          --force        Replace what is there
+      -h, --help         Print help
+
+    Example: masque-relay cert server relay.example 192.0.2.7
+    ");
+}
+
+#[test]
+fn wrong_usage_is_exit_2_with_a_tip() {
+    insta::assert_snapshot!(Home::new().run(&["serve", "--wrokers", "2"]), @r"
+    exit 2
+    -- stderr
+    error: unexpected argument '--wrokers' found
+
+      tip: a similar argument exists: '--workers'
+
+    Usage: masque-relay serve --workers <N>
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(Home::new().run(&["serve", "--workers", "0"]), @r"
+    exit 2
+    -- stderr
+    error: invalid value '0' for '--workers <N>': must be 1 to 256 or `auto`, not `0`
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(Home::new().run(&["serve", "--listen", "192.0.2.1"]), @r"
+    exit 2
+    -- stderr
+    error: invalid value '192.0.2.1' for '--listen <ADDR:PORT>': must be an address with a port like `192.0.2.1:443`, not `192.0.2.1`
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(Home::new().run(&["probe", "https://relay.example"]), @r"
+    exit 2
+    -- stderr
+    error: the following required arguments were not provided:
+      <--tcp <HOST:PORT>|--udp <HOST:PORT>>
+
+    Usage: masque-relay probe <--tcp <HOST:PORT>|--udp <HOST:PORT>> <URL>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn no_command_is_exit_2_with_the_help() {
+    let shown = Home::new().run(&[]);
+    assert!(shown.starts_with("exit 2\n-- stderr\nA MASQUE relay"), "{shown}");
+}
