@@ -21,11 +21,13 @@ use crate::proto::{
 pub struct SendHalf {
     stream: SendStream,
     shared: Arc<Shared>,
+    /// Finished or reset: dropping does nothing more. (A reset after FIN would take back what is not acknowledged yet.)
+    over: bool,
 }
 
 impl SendHalf {
     pub(super) fn new(stream: SendStream, shared: Arc<Shared>) -> Self {
-        Self { stream, shared }
+        Self { stream, shared, over: false }
     }
 
     /// The stream's identifier.
@@ -56,11 +58,13 @@ impl SendHalf {
 
     /// Sends FIN.
     pub fn finish(&mut self) -> Result<(), StreamEnd> {
+        self.over = true;
         self.stream.finish().map_err(|_| StreamEnd::EndedHere)
     }
 
     /// Sends RESET_STREAM.
     pub fn reset(&mut self, code: u64) -> Result<(), StreamEnd> {
+        self.over = true;
         self.stream.reset(varint(code)).map_err(|_| StreamEnd::EndedHere)
     }
 
@@ -78,8 +82,10 @@ impl SendHalf {
 
 impl Drop for SendHalf {
     fn drop(&mut self) {
-        // An error says that it is finished, reset or stopped already.
-        self.stream.reset(varint(h3::REQUEST_CANCELLED)).ok();
+        if !self.over {
+            // An error says that the relay has stopped it already.
+            self.stream.reset(varint(h3::REQUEST_CANCELLED)).ok();
+        }
     }
 }
 
