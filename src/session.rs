@@ -110,6 +110,12 @@ pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker
     }
 }
 
+/// Answers a request that has no head to read.
+pub async fn refuse<E: Exchange>(exchange: E, client: Client, refusal: &Refusal, worker: &Worker) {
+    Line::new(client, exchange.number()).refused(refusal, worker);
+    exchange.refuse(refusal.head(&worker.config.name)).await;
+}
+
 /// A connected socket towards the target.
 enum Upstream {
     Tcp(TcpStream, SocketAddr),

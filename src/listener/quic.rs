@@ -1,1 +1,245 @@
-//! The QUIC side.
+//! The QUIC side: sockets, one endpoint a worker and address, connection IDs that name their worker, and admission.
+
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use aws_lc_rs::{hkdf, hmac};
+use quinn::{
+    ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    congestion::CubicConfig,
+    crypto::rustls::QuicServerConfig,
+};
+use quinn_proto::ConnectionId;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::TurnedAway;
+use crate::{
+    config::{Config, Retry},
+    policy::limits::{ConnectionSlots, Limits},
+    sys,
+};
+
+/// Length of our connection IDs. Twenty bytes were reported to trouble a client; eight leave seven that nobody can guess.
+const CID_LEN: usize = 8;
+/// Handshakes of unproven addresses a second and worker, above which a client must prove its address first.
+const UNPROVEN: u32 = 500;
+
+/// What all workers' endpoints share: keys and configuration.
+pub struct Shared {
+    server: ServerConfig,
+    endpoint: EndpointConfig,
+}
+
+/// What a connection may use before its client is known, set by the session that will serve it.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Requests at once.
+    pub streams: u64,
+    /// Bytes in flight to the relay.
+    pub window: u32,
+}
+
+impl Shared {
+    /// `derive` gives 64 bytes for a label, the same after a restart with the same certificate.
+    pub fn new(
+        config: &Config,
+        tls: Arc<rustls::ServerConfig>,
+        opening: Opening,
+        derive: impl Fn(&str) -> [u8; 64],
+    ) -> Result<Self, quinn::crypto::rustls::NoInitialCipherSuite> {
+        let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&derive("address validation token"));
+        server.token_key(Arc::new(token_key));
+        server.transport_config(Arc::new(transport(config, opening)));
+        server.migration(true);
+        server.max_incoming(4096).incoming_buffer_size(64 << 10).incoming_buffer_size_total(64 << 20);
+        let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &derive("stateless reset"));
+        Ok(Self { server, endpoint: EndpointConfig::new(Arc::new(reset_key)) })
+    }
+
+    /// The endpoint of worker number `worker` on one socket. Must be called on the worker's runtime.
+    pub fn endpoint(&self, worker: u8, socket: UdpSocket) -> io::Result<Endpoint> {
+        let mut endpoint = self.endpoint.clone();
+        endpoint.cid_generator(move || Box::new(WorkerIds(worker)));
+        Endpoint::new(endpoint, Some(self.server.clone()), socket, Arc::new(TokioRuntime))
+    }
+}
+
+fn transport(config: &Config, opening: Opening) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    // A tunnel's idle limit must not be undercut by its connection's (C-70). A TCP tunnel's longer one counts while the client keeps the
+    // connection alive: a phone that is gone is not waited for an hour.
+    let idle = config.timeouts.udp_idle.max(Duration::from_secs(120));
+    let mut cubic = CubicConfig::default();
+    cubic.initial_window(32 * 1200);
+    let mut mtu = MtuDiscoveryConfig::default();
+    // A black hole is often a client that moved: look again soon.
+    mtu.upper_bound(1452).black_hole_cooldown(Duration::from_secs(10));
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u64(opening.streams).unwrap_or(VarInt::MAX))
+        // Control and two for QPACK, and some that a client adds to keep us from counting on it.
+        .max_concurrent_uni_streams(VarInt::from_u32(16))
+        .stream_receive_window(VarInt::from_u32(8 << 20))
+        .receive_window(VarInt::from_u32(opening.window))
+        .send_window(8 << 20)
+        .datagram_receive_buffer_size(Some(1 << 20))
+        // More would only queue: quinn sends datagrams in front of everything else.
+        .datagram_send_buffer_size(64 << 10)
+        .initial_mtu(config.quic.initial_mtu)
+        .mtu_discovery_config(Some(mtu))
+        .max_idle_timeout(Some(idle.try_into().unwrap_or(VarInt::MAX.into())))
+        .keep_alive_interval((!config.quic.keep_alive.is_zero()).then_some(config.quic.keep_alive))
+        .allow_spin(false)
+        .congestion_controller_factory(Arc::new(cubic));
+    transport
+}
+
+/// A UDP socket for clients, with our buffers.
+pub fn bind(address: SocketAddr, share_port: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // `[::]` listens on IPv4 too, `[::1]` cannot.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    if share_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Asks for buffers of `bytes`; gives the words of a warning when the kernel gave less.
+pub fn ask_for_buffers(socket: &UdpSocket, bytes: usize) -> io::Result<Option<String>> {
+    let socket = SockRef::from(socket);
+    socket.set_recv_buffer_size(bytes)?;
+    socket.set_send_buffer_size(bytes)?;
+    // Linux counts its own overhead in, and so gives twice what it was asked for.
+    let given = socket.recv_buffer_size()?.min(socket.send_buffer_size()?);
+    let given = if cfg!(target_os = "linux") { given / 2 } else { given };
+    Ok((given < bytes).then(|| {
+        format!("the kernel gave socket buffers of {given} bytes, {bytes} were asked for: `sysctl -w net.core.rmem_max={bytes} net.core.wmem_max={bytes}`")
+    }))
+}
+
+/// Lets clients in until the relay drains; each goes to `admit`, or is refused. Then refuses all until `gone`.
+pub async fn accept(
+    endpoint: Endpoint,
+    limits: Arc<Limits>,
+    retry: Retry,
+    draining: CancellationToken,
+    gone: CancellationToken,
+    mut admit: impl FnMut(quinn::Connecting, ConnectionSlots),
+) {
+    let mut pace = Pace::new(Instant::now());
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            () = gone.cancelled() => return,
+        };
+        let Some(incoming) = incoming else { return };
+        let source = incoming.remote_address().ip();
+        if draining.is_cancelled() {
+            incoming.refuse();
+            continue;
+        }
+        let proven = incoming.remote_address_validated();
+        let must_prove = match retry {
+            Retry::Never => false,
+            Retry::Load => !proven && pace.is_high(Instant::now()),
+            Retry::Always => !proven,
+        };
+        if must_prove && incoming.may_retry() {
+            if let Err(error) = incoming.retry() {
+                debug!(%source, %error, "an address could not be asked for its proof");
+            }
+            continue;
+        }
+        match limits.connection(source) {
+            Ok(slots) => match incoming.accept() {
+                Ok(connecting) => admit(connecting, slots),
+                Err(error) => debug!(%source, %error, "a connection could not be accepted"),
+            },
+            Err(why) => {
+                let TurnedAway { source, why } = TurnedAway { source, why };
+                debug!(%source, why, "a connection was refused");
+                incoming.refuse();
+            }
+        }
+    }
+}
+
+/// How many handshakes from unproven addresses came within this second.
+struct Pace {
+    since: Instant,
+    count: u32,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { since: now, count: 0 }
+    }
+
+    fn is_high(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.since) >= Duration::from_secs(1) {
+            *self = Self::new(now);
+        }
+        self.count = self.count.saturating_add(1);
+        self.count > UNPROVEN
+    }
+}
+
+/// Connection IDs of one worker: byte 0 is free for a load balancer's use, byte 1 is the worker, the rest is random.
+struct WorkerIds(u8);
+
+impl ConnectionIdGenerator for WorkerIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; CID_LEN];
+        aws_lc_rs::rand::fill(&mut id).expect("the system has randomness: TLS could not run without it");
+        id[1] = self.0;
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        CID_LEN
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// Sends each packet of a connection to the worker that its connection ID names. `sockets` are the group's, in the order they were bound.
+pub fn steer(first: &UdpSocket, workers: usize) -> io::Result<()> {
+    let workers = u32::try_from(workers).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    sys::steer_by_connection_id(first, workers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn load_is_counted_by_the_second() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        assert!((0..UNPROVEN).all(|_| !pace.is_high(now)));
+        assert!(pace.is_high(now));
+        assert!(!pace.is_high(now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_connection_id_names_its_worker() {
+        let mut ids = WorkerIds(3);
+        let (a, b) = (ids.generate_cid(), ids.generate_cid());
+        assert_eq!((a[1], b[1], a.len()), (3, 3, CID_LEN));
+        assert_ne!(a, b);
+    }
+}

@@ -1,1 +1,350 @@
-//! HTTP/3.
+//! One client's HTTP/3 connection, from its first packet to its last.
+//!
+//! ```text
+//! accept ─▶ SETTINGS out, before the handshake is over ─▶ heads read side by side ─▶ one task a request ─▶ closed, one line in the log
+//! ```
+//!
+//! Promises:
+//!
+//! 1. *A silent client is let go*: no authenticated request within the limit, and the connection closes (C-08).
+//! 2. *One slow request delays no other* (C-35): heads are read side by side, each request has its task.
+//! 3. *A drain loses nothing it took*: GOAWAY names the first stream that was not, and those are rejected for the client to try again (C-79).
+
+mod datagrams;
+mod exchange;
+mod halves;
+mod head;
+mod lane;
+
+use std::{
+    collections::HashSet,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{Instant, Sleep, sleep, sleep_until, timeout},
+};
+use tracing::{debug, error, info};
+
+use super::{Client, Exchange, Worker, desk::Desk, link::Link};
+use crate::{
+    ended::Reset,
+    policy::limits::{ConnectionSlots, Slot},
+    proto::{
+        codes::h3 as code,
+        head::Head,
+        settings::{ENABLE_CONNECT_PROTOCOL, H3_DATAGRAM, MAX_FIELD_SECTION_SIZE, Settings},
+    },
+    refusal::Refusal,
+};
+use datagrams::{Datagrams, Registration};
+use exchange::H3Exchange;
+use halves::{RecvHalf, SendHalf};
+use head::{MAX_HEAD, Read};
+
+/// Requests a client may have open at once at first; each permitted one costs 90 bytes, so the number grows as it is used.
+pub const STREAMS: u64 = 100;
+/// Heads read at once before the client is known, and after.
+const HEADS: [usize; 2] = [16, 64];
+/// Bytes a client may have in flight to us before it is known.
+pub const WINDOW_UNKNOWN: u32 = 64 * 1024;
+/// And after.
+const WINDOW: u32 = 16 << 20;
+/// Requests beyond the cap on tunnels that are still answered, with a refusal.
+const REFUSABLE: usize = 64;
+/// The largest stream a client can open: the first GOAWAY takes nothing back (RFC 9114 §5.2).
+const GOAWAY_FIRST: u64 = (1 << 62) - 4;
+/// How long tunnels have to notice that their connection is gone.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What a client must know before it asks: extended CONNECT, HTTP Datagrams, and how large a head may be.
+fn settings() -> Settings {
+    Settings(vec![(MAX_FIELD_SECTION_SIZE, MAX_HEAD as u64), (ENABLE_CONNECT_PROTOCOL, 1), (H3_DATAGRAM, 1)])
+}
+
+/// Serves one connection from its first packet to its last. Answers nothing on its own to a client that breaks QUIC or TLS.
+pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, worker: Arc<Worker>) {
+    let started = Instant::now();
+    let address = connecting.remote_address();
+    let ConnectionSlots { connection: _connection, unauthenticated, .. } = slots;
+    let deadline = started + worker.config.timeouts.authenticate;
+    let opened = tokio::select! {
+        opened = open(connecting) => opened,
+        () = sleep_until(deadline) => Err("no handshake in time".into()),
+        () = worker.cut.cancelled() => Err("the relay stopped".into()),
+    };
+    let (link, desk) = match opened {
+        Ok(opened) => opened,
+        Err(why) => return debug!(client = %address, http = "h3", ms = ms(started), why, "handshake failed"),
+    };
+    let _open = worker.metrics.connection_open();
+    let (requests, end) = Session::new(link, desk, address, unauthenticated, Arc::clone(&worker)).run(deadline).await;
+    info!(client = %address, http = "h3", ms = ms(started), requests, why = end, "connection closed");
+}
+
+/// SETTINGS leave in the server's first flight. Never without the wait for handshake data: only with it are the client's limits known, and a
+/// stream can be opened.
+async fn open(mut connecting: quinn::Connecting) -> Result<(Link, Desk), String> {
+    connecting.handshake_data().await.map_err(|error| error.to_string())?;
+    let (quinn, _) = connecting.into_0rtt().map_err(|_| "the connection takes no half-RTT data".to_string())?;
+    let link = Link::new(quinn);
+    match Desk::open(link.clone(), settings()).await {
+        Ok(desk) => Ok((link, desk)),
+        Err(_) => Err(link.end().unwrap_or_else(|| "the control stream could not be opened".into())),
+    }
+}
+
+/// Whether the client of a connection is known, which opens it up.
+struct Gate {
+    open: AtomicBool,
+    /// The connection's place among those of unknown clients.
+    slot: Mutex<Option<Slot>>,
+    opened: Notify,
+}
+
+impl Gate {
+    /// An authenticated request: at the first one the connection no longer counts against its source.
+    fn open(&self, link: &Link) {
+        if !self.open.swap(true, Relaxed) {
+            self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            link.set_receive_window(quinn::VarInt::from_u32(WINDOW));
+            self.opened.notify_one();
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Relaxed)
+    }
+}
+
+/// Where a connection stands on its way out.
+enum Leaving {
+    No,
+    /// The first GOAWAY is on its way; what was sent before it arrived has had the time to come when this is over.
+    Announced(Pin<Box<Sleep>>),
+    /// Streams of this number and above are rejected.
+    Closed(u64),
+}
+
+/// One request's head, being read.
+type Reading = Pin<Box<dyn Future<Output = Option<Ready>> + Send>>;
+
+/// A request whose head was read.
+struct Ready {
+    read: Result<(Head, Bytes), Refusal>,
+    send: SendHalf,
+    recv: RecvHalf,
+    registration: Registration,
+}
+
+struct Session {
+    link: Link,
+    desk: Desk,
+    address: SocketAddr,
+    gate: Arc<Gate>,
+    worker: Arc<Worker>,
+    datagrams: Arc<Datagrams>,
+    /// Streams the client may have open at once.
+    streams: watch::Sender<u64>,
+    heads: FuturesUnordered<Reading>,
+    /// One task a request, and two for the datagrams.
+    tasks: JoinSet<()>,
+    plumbing: HashSet<tokio::task::Id>,
+    leaving: Leaving,
+    /// The first stream that was not taken.
+    next: u64,
+    requests: u64,
+}
+
+impl Session {
+    fn new(link: Link, desk: Desk, address: SocketAddr, unauthenticated: Slot, worker: Arc<Worker>) -> Self {
+        let gate = Gate { open: AtomicBool::new(false), slot: Mutex::new(Some(unauthenticated)), opened: Notify::new() };
+        let datagrams = Datagrams::new(link.clone(), desk.control().settings(), Arc::clone(&worker.metrics));
+        let streams = watch::Sender::new(STREAMS);
+        let mut tasks = JoinSet::new();
+        let plumbing = HashSet::from([
+            tasks.spawn(Arc::clone(&datagrams).pump(streams.subscribe())).id(),
+            tasks.spawn(Arc::clone(&datagrams).drain_back()).id(),
+        ]);
+        Self {
+            link,
+            desk,
+            address,
+            gate: Arc::new(gate),
+            worker,
+            datagrams,
+            streams,
+            heads: FuturesUnordered::new(),
+            tasks,
+            plumbing,
+            leaving: Leaving::No,
+            next: 0,
+            requests: 0,
+        }
+    }
+
+    /// Takes requests until the connection is over; gives how many there were, and who ended it and why.
+    async fn run(mut self, deadline: Instant) -> (u64, String) {
+        let worker = Arc::clone(&self.worker);
+        let gate = Arc::clone(&self.gate);
+        let mut silence = std::pin::pin!(sleep_until(deadline));
+        loop {
+            tokio::select! {
+                _ = self.desk.drive() => break,
+                accepted = self.link.accept_bi(), if self.may_accept() => match accepted {
+                    Ok((send, recv)) => self.take(send, recv),
+                    Err(_) => break,
+                },
+                Some(ready) = self.heads.next() => if let Some(ready) = ready { self.serve(ready) },
+                Some(done) = self.tasks.join_next_with_id() => self.note(done),
+                () = gate.opened.notified() => self.grow(),
+                () = &mut silence, if !gate.is_open() => {
+                    self.link.close(code::NO_ERROR, "no authenticated request in time");
+                }
+                () = worker.draining.cancelled(), if matches!(self.leaving, Leaving::No) => self.announce().await,
+                () = announced(&mut self.leaving) => self.reject_from_now_on().await,
+                () = worker.cut.cancelled() => {
+                    // Each tunnel ends for that reason first, and says so to its client.
+                    self.finish_tasks().await;
+                    self.link.close(code::NO_ERROR, "the relay stopped");
+                }
+            }
+            if matches!(self.leaving, Leaving::Closed(_)) && self.is_idle() {
+                self.link.close(code::NO_ERROR, "the relay is drained");
+            }
+        }
+        self.heads.clear();
+        self.finish_tasks().await;
+        (self.requests, self.link.end().unwrap_or_else(|| "the connection ended".into()))
+    }
+
+    /// Stream credit holds the client back while too many heads are half read, or too many requests open.
+    fn may_accept(&self) -> bool {
+        self.heads.len() < HEADS[usize::from(self.gate.is_open())]
+            && self.tasks.len() < self.worker.config.limits.tunnels_per_connection + REFUSABLE
+    }
+
+    /// A new request stream: its head is read beside the others.
+    fn take(&mut self, send: quinn::SendStream, recv: quinn::RecvStream) {
+        let mut send = SendHalf::new(send, self.link.clone());
+        let mut recv = RecvHalf::new(recv, self.link.clone());
+        if let Leaving::Closed(from) = self.leaving
+            && recv.quarter_id() * 4 >= from
+        {
+            send.reset(Reset::Rejected);
+            recv.stop(Reset::Rejected);
+            return;
+        }
+        self.next = recv.quarter_id() * 4 + 4;
+        let registration = Registration::new(&self.datagrams, recv.quarter_id());
+        let (link, limit) = (self.link.clone(), self.worker.config.timeouts.head);
+        self.heads.push(Box::pin(async move {
+            let read = match head::read(&mut send, &mut recv, &link, limit).await {
+                Read::Whole { head, left } => Ok((head, left)),
+                Read::Refused(refusal) => Err(refusal),
+                Read::Nothing => return None,
+            };
+            Some(Ready { read, send, recv, registration })
+        }));
+    }
+
+    /// A request whose head is whole: it gets a task of its own.
+    fn serve(&mut self, ready: Ready) {
+        self.requests += 1;
+        let worker = Arc::clone(&self.worker);
+        let full = self.tasks.len() >= worker.config.limits.tunnels_per_connection + self.plumbing.len();
+        let client = Client { address: self.address, http: "h3", full };
+        let (gate, link) = (Arc::clone(&self.gate), self.link.clone());
+        let Ready { read, send, recv, registration } = ready;
+        let (head, left, unreadable) = match read {
+            Ok((head, left)) => (head, left, None),
+            Err(refusal) => (Head::default(), Bytes::new(), Some(refusal)),
+        };
+        let capsule_stall = worker.config.timeouts.capsule_stall;
+        let exchange = H3Exchange { head, send, recv, left, registration, datagrams: Arc::clone(&self.datagrams), capsule_stall };
+        self.tasks.spawn(async move {
+            match unreadable {
+                None => super::serve(exchange, client, &worker, || gate.open(&link)).await,
+                Some(refusal) => super::refuse(exchange, client, &refusal, &worker).await,
+            }
+        });
+        self.grow();
+    }
+
+    /// Permits more streams as they are used, up to the cap.
+    fn grow(&mut self) {
+        let allowed = *self.streams.borrow();
+        let cap = (self.worker.config.limits.tunnels_per_connection + REFUSABLE) as u64;
+        if self.gate.is_open() && allowed < cap && self.tasks.len() as u64 * 4 > allowed * 3 {
+            let allowed = (allowed + STREAMS).min(cap);
+            self.link.set_max_concurrent_bi_streams(quinn::VarInt::from_u64(allowed).unwrap_or(quinn::VarInt::MAX));
+            self.streams.send_replace(allowed);
+        }
+    }
+
+    fn note(&mut self, done: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
+        match done {
+            Ok((id, ())) => {
+                self.plumbing.remove(&id);
+            }
+            Err(failed) => {
+                self.plumbing.remove(&failed.id());
+                error!(client = %self.address, %failed, "a request's task broke");
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.heads.is_empty() && self.tasks.len() <= self.plumbing.len()
+    }
+
+    /// The first GOAWAY says that the relay is going, and takes nothing back.
+    async fn announce(&mut self) {
+        self.desk.control().goaway(GOAWAY_FIRST).await;
+        // One round trip, in which requests may still be under way to us.
+        self.leaving = Leaving::Announced(Box::pin(sleep(self.link.rtt().min(Duration::from_secs(1)))));
+    }
+
+    /// The second one names the first stream that was not taken.
+    async fn reject_from_now_on(&mut self) {
+        self.leaving = Leaving::Closed(self.next);
+        self.desk.control().goaway(self.next).await;
+    }
+
+    /// Waits for the requests' last words: each has learnt by now that it is over.
+    async fn finish_tasks(&mut self) {
+        while self.tasks.len() > self.plumbing.len() {
+            match timeout(LAST_WORDS, self.tasks.join_next_with_id()).await {
+                Ok(Some(done)) => self.note(done),
+                Ok(None) => return,
+                Err(_) => {
+                    error!(client = %self.address, left = self.tasks.len(), "requests did not end with their connection");
+                    return self.tasks.abort_all();
+                }
+            }
+        }
+    }
+}
+
+/// Resolves when the time between the two GOAWAYs is over.
+async fn announced(leaving: &mut Leaving) {
+    match leaving {
+        Leaving::Announced(over) => over.await,
+        Leaving::No | Leaving::Closed(_) => std::future::pending().await,
+    }
+}
+
+fn ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
