@@ -93,7 +93,7 @@ async fn control(shared: &Shared, stream: &mut Incoming) -> bool {
     let mut frames = Frames::default();
     let mut reader = ControlReader::default();
     loop {
-        while let Some(piece) = frames.next(&mut stream.rest) {
+        while let Some(piece) = frames.next_piece(&mut stream.rest) {
             if let Err((code, rule)) = reader.take(shared, piece) {
                 shared.violated(code, rule);
                 return false;

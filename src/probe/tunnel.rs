@@ -211,7 +211,7 @@ impl UdpTunnel {
 
     fn from_capsules(&mut self) -> Result<Option<Bytes>, StreamEnd> {
         loop {
-            match self.capsules.next(&mut self.rest) {
+            match self.capsules.next_capsule(&mut self.rest) {
                 Ok(Some(Capsule::Datagram(value))) => match Datagram::parse(value) {
                     Datagram::Udp(payload) => return Ok(Some(payload)),
                     Datagram::UnknownContext(_) => {}

@@ -37,7 +37,7 @@ use tokio::{
 };
 use tracing::{debug, error, info};
 
-use super::{Client, Exchange, Worker, desk::Desk, link::Link};
+use super::{Client, Worker, desk::Desk, link::Link};
 use crate::{
     ended::Reset,
     policy::limits::{ConnectionSlots, Slot},
