@@ -29,45 +29,45 @@ use tokio::{
 
 /// What one direction of a path does to packets. The default does nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Conditions {
+pub(crate) struct Conditions {
     /// From one end to the other.
-    pub delay: Duration,
+    pub(crate) delay: Duration,
     /// At most this much is added to the delay, evenly spread; packets keep their order.
-    pub jitter: Duration,
+    pub(crate) jitter: Duration,
     /// The share of packets that are lost, 0 to 1.
-    pub loss: f64,
+    pub(crate) loss: f64,
     /// The share of packets that come late, 0 to 1, and by how much; others overtake them.
-    pub reorder: (f64, Duration),
+    pub(crate) reorder: (f64, Duration),
     /// Bytes of UDP payload a second; `None`: no limit.
-    pub rate: Option<u64>,
+    pub(crate) rate: Option<u64>,
     /// Bytes of UDP payload that may wait for the rate; what does not fit is dropped at the tail.
-    pub queue: usize,
+    pub(crate) queue: usize,
     /// The largest UDP payload; a larger one vanishes without a word. `None`: no limit.
-    pub mtu: Option<usize>,
+    pub(crate) mtu: Option<usize>,
 }
 
 /// What became of the packets of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Sent on, or on their way.
-    pub passed: u64,
+    pub(crate) passed: u64,
     /// Of these, those that came late.
-    pub late: u64,
+    pub(crate) late: u64,
     /// Lost by chance.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Dropped by a full queue.
-    pub no_room: u64,
+    pub(crate) no_room: u64,
     /// Larger than the MTU.
-    pub too_big: u64,
+    pub(crate) too_big: u64,
 }
 
 /// One direction, as a pure function of time, lengths and the seed.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct Link {
     /// May be changed at any time.
-    pub conditions: Conditions,
+    pub(crate) conditions: Conditions,
     /// So far.
-    pub tally: Tally,
+    pub(crate) tally: Tally,
     chance: Chance,
     /// When the last byte accepted has left the queue.
     free_at: Option<Instant>,
@@ -76,7 +76,7 @@ pub struct Link {
 }
 
 /// A path from any number of clients to one server. Dropping it cuts the path.
-pub struct Path {
+pub(crate) struct Path {
     address: SocketAddr,
     out: Arc<Mutex<Link>>,
     back: Arc<Mutex<Link>>,
@@ -86,7 +86,7 @@ pub struct Path {
 
 impl Path {
     /// A path to `server`, whose near end is a loopback address of the same family.
-    pub async fn start(server: SocketAddr, seed: u64, out: Conditions, back: Conditions) -> io::Result<Self> {
+    pub(crate) async fn start(server: SocketAddr, seed: u64, out: Conditions, back: Conditions) -> io::Result<Self> {
         let near = Arc::new(socket(server).await?);
         let address = near.local_addr()?;
         let out = Arc::new(Mutex::new(Link::new(out, seed)));
@@ -99,41 +99,41 @@ impl Path {
     }
 
     /// The near end: where clients send.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// From now on every client has a new port at the far end; what the server still sends to the old one is lost.
-    pub async fn rebind(&self) {
+    pub(crate) async fn rebind(&self) {
         let (done, wait) = oneshot::channel();
         self.rebind.send(done).await.expect("the task lives as long as the path");
         wait.await.expect("the task answers");
     }
 
     /// Changes what happens to packets towards the server. Those on their way are not touched.
-    pub fn set_out(&self, conditions: Conditions) {
+    pub(crate) fn set_out(&self, conditions: Conditions) {
         lock(&self.out).conditions = conditions;
     }
 
     /// Changes what happens to packets towards the clients.
-    pub fn set_back(&self, conditions: Conditions) {
+    pub(crate) fn set_back(&self, conditions: Conditions) {
         lock(&self.back).conditions = conditions;
     }
 
     /// What became of the packets, towards the server and back.
-    pub fn tally(&self) -> (Tally, Tally) {
+    pub(crate) fn tally(&self) -> (Tally, Tally) {
         (lock(&self.out).tally, lock(&self.back).tally)
     }
 }
 
 impl Link {
     /// With these conditions; all chances come from `seed`.
-    pub fn new(conditions: Conditions, seed: u64) -> Self {
+    pub(crate) fn new(conditions: Conditions, seed: u64) -> Self {
         Self { conditions, tally: Tally::default(), chance: Chance(seed), free_at: None, last: None }
     }
 
     /// A packet of `length` bytes enters at `now`: when it arrives, or `None` if it never does.
-    pub fn take(&mut self, now: Instant, length: usize) -> Option<Instant> {
+    pub(crate) fn take(&mut self, now: Instant, length: usize) -> Option<Instant> {
         let Conditions { delay, jitter, loss, reorder: (reorder, by), rate, queue, mtu } = self.conditions;
         // The same number of chances for every packet, so that changing one condition does not shift the others'.
         let [lose, late, shake] = [self.chance.next(), self.chance.next(), self.chance.next()];
@@ -148,12 +148,12 @@ impl Link {
         let mut at = now;
         if let Some(rate) = rate {
             let start = self.free_at.map_or(now, |free_at| free_at.max(now));
-            let waiting = (start - now).as_secs_f64() * rate as f64;
-            if waiting + length as f64 > queue as f64 {
+            let span = |bytes: usize| Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / rate.max(1));
+            if start - now + span(length) > span(queue) {
                 self.tally.no_room += 1;
                 return None;
             }
-            at = start + Duration::from_secs_f64(length as f64 / rate as f64);
+            at = start + span(length);
             self.free_at = Some(at);
         }
         at += delay + jitter.mul_f64(shake);
@@ -180,8 +180,7 @@ impl Chance {
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         bits ^= bits >> 31;
-        // The upper 53 bits are all that a double holds.
-        (bits >> 11) as f64 / (1_u64 << 53) as f64
+        f64::from((bits >> 32) as u32) / 4_294_967_296.0
     }
 }
 
@@ -268,10 +267,13 @@ async fn back(far: Arc<UdpSocket>, near: Arc<UdpSocket>, client: SocketAddr, lin
     }
 }
 
+/// Arrival, number, packet, receiver; the first to arrive is the greatest.
+type Waiting = Reverse<(Instant, u64, Vec<u8>, SocketAddr)>;
+
 /// Packets with the time of their arrival.
 #[derive(Default)]
 struct OnTheWay {
-    packets: BinaryHeap<Reverse<(Instant, u64, Vec<u8>, SocketAddr)>>,
+    packets: BinaryHeap<Waiting>,
     /// Equal times keep their order.
     count: u64,
 }

@@ -34,7 +34,7 @@ mod tests {
         let mut link = Link::new(Conditions { delay: 50 * MS, jitter: 20 * MS, ..Conditions::default() }, 2);
         let came: Vec<_> = arrivals(&mut link, 1000, 100).into_iter().flatten().collect();
         assert!(came.is_sorted());
-        let waits: Vec<_> = came.iter().enumerate().map(|(sent, came)| came - sent as f64).collect();
+        let waits: Vec<_> = came.iter().zip(0_u32..).map(|(came, sent)| came - f64::from(sent)).collect();
         assert!(waits.iter().all(|wait| (50.0..=70.0).contains(wait)), "{waits:?}");
         // Some chance is near each end.
         assert!(waits.iter().any(|wait| *wait < 62.0) && waits.iter().any(|wait| *wait > 69.0));
@@ -153,6 +153,13 @@ mod tests {
         }
         path.set_out(Conditions::default());
         client.send_to(b"three", path.address()).await.unwrap();
-        assert_eq!(received(&server).await.0, b"three");
+        let (payload, from) = received(&server).await;
+        assert_eq!(payload, b"three");
+
+        path.set_back(Conditions { delay: 30 * MS, ..Conditions::default() });
+        let start = Instant::now();
+        server.send_to(b"four", from).await.unwrap();
+        assert_eq!(received(&client).await.0, b"four");
+        assert!(start.elapsed() >= 30 * MS);
     }
 }

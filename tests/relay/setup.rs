@@ -334,16 +334,14 @@ fn string(flag: u8, bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Digits, dot and colon by the table of RFC 7541 appendix B, padded with ones.
 fn huffman_coded(text: &str) -> Vec<u8> {
-    let mut bits = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'0'..=b'2' => bits += &format!("{:05b}", byte - b'0'),
-            b'3'..=b'9' => bits += &format!("{:06b}", byte - b'3' + 0b01_1001),
-            b'.' => bits += "010111",
-            b':' => bits += "1011100",
-            other => panic!("{other:#x} is not of an IPv4 address and port"),
-        }
-    }
+    let code = |byte| match byte {
+        b'0'..=b'2' => format!("{:05b}", byte - b'0'),
+        b'3'..=b'9' => format!("{:06b}", byte - b'3' + 0b01_1001),
+        b'.' => "010111".into(),
+        b':' => "1011100".into(),
+        other => panic!("{other:#x} is not of an IPv4 address and port"),
+    };
+    let mut bits: String = text.bytes().map(code).collect();
     while !bits.len().is_multiple_of(8) {
         bits.push('1');
     }

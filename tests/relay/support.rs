@@ -10,11 +10,11 @@
 //! [`Relay::finish`] closes the clients, drains the relay and fails the test where a tunnel, a thread, a socket or a descriptor is left over, or
 //! where a task of the relay panicked. The relay's log is printed when the test fails.
 
-pub mod descriptors;
-pub mod dns;
-pub mod log;
-pub mod tcp;
-pub mod udp;
+pub(crate) mod descriptors;
+pub(crate) mod dns;
+pub(crate) mod log;
+pub(crate) mod tcp;
+pub(crate) mod udp;
 
 use std::{
     fmt::Debug,
@@ -37,24 +37,26 @@ use descriptors::Descriptors;
 use dns::ScriptedDns;
 
 /// The one user of every relay here.
-pub const USER: &str = "user";
+pub(crate) const USER: &str = "user";
 
 /// Its token.
-pub const TOKEN: &str = "secret";
+pub(crate) const TOKEN: &str = "secret";
 
 /// The DNS name the relay's certificate carries, beside 127.0.0.1 and ::1.
-pub const NAME: &str = "relay.test";
+pub(crate) const NAME: &str = "relay.test";
 
 /// No wait in a test is longer. A test has ten seconds in all.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running relay and what belongs to it.
-pub struct Relay {
+pub(crate) struct Relay {
     /// Answers the relay's questions about names: NXDOMAIN for all that is not scripted.
-    pub dns: ScriptedDns,
+    pub(crate) dns: ScriptedDns,
     server: Option<Server>,
     addresses: Vec<SocketAddr>,
     ca: String,
+    /// Lines of the log before it started.
+    log_start: usize,
     before: Descriptors,
     /// Closed at the end, so that a test need not drop what it holds.
     clients: Mutex<Vec<quinn::Connection>>,
@@ -63,17 +65,17 @@ pub struct Relay {
 
 impl Relay {
     /// Starts a relay on 127.0.0.1; `change` gets its configuration first. Private targets are allowed, the one user is [`USER`].
-    pub async fn spawn(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn spawn(change: impl FnOnce(&mut Config)) -> Self {
         Self::spawn_at(&[Ipv4Addr::LOCALHOST.into()], change).await
     }
 
     /// The same on 127.0.0.1 and ::1, in this order.
-    pub async fn spawn_dual(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn spawn_dual(change: impl FnOnce(&mut Config)) -> Self {
         Self::spawn_at(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], change).await
     }
 
     async fn spawn_at(addresses: &[IpAddr], change: impl FnOnce(&mut Config)) -> Self {
-        log::capture();
+        let log_start = log::capture();
         let before = Descriptors::now();
         let dns = ScriptedDns::start().await;
         let files = tempfile::tempdir().expect("a directory for the certificate");
@@ -89,28 +91,28 @@ impl Relay {
 
         let server = Server::start(config).expect("the relay starts");
         let addresses = server.addresses().to_vec();
-        Self { dns, server: Some(server), addresses, ca: identity.ca, before, clients: Mutex::default(), _files: files }
+        Self { dns, server: Some(server), addresses, ca: identity.ca, log_start, before, clients: Mutex::default(), _files: files }
     }
 
     /// Where it listens, first address.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.addresses[0]
     }
 
     /// Where it listens.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
     /// Options for a client of this relay: the CA trusted, the credentials added.
-    pub fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let mut options = self.stranger();
         options.basic(USER, TOKEN);
         options
     }
 
     /// The same without credentials.
-    pub fn stranger(&self) -> Options {
+    pub(crate) fn stranger(&self) -> Options {
         let mut options = Options::new(self.address(), NAME);
         options.trust_pem(self.ca.as_bytes()).expect("the CA just made");
         options.timeout = PATIENCE;
@@ -119,41 +121,41 @@ impl Relay {
     }
 
     /// A connected client with credentials.
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         self.client_with(|_| {}).await
     }
 
     /// The same, its options changed first.
-    pub async fn client_with(&self, change: impl FnOnce(&mut Options)) -> Client {
+    pub(crate) async fn client_with(&self, change: impl FnOnce(&mut Options)) -> Client {
         let mut options = self.options();
         change(&mut options);
         self.open(options).await
     }
 
     /// A client with options made elsewhere.
-    pub async fn open(&self, options: Options) -> Client {
+    pub(crate) async fn open(&self, options: Options) -> Client {
         let client = Client::open(options).await.expect("the relay takes a connection");
         self.clients.lock().expect("no test panics here").push(client.quinn().clone());
         client
     }
 
     /// The lines the relay has logged so far.
-    pub fn log(&self) -> Vec<String> {
-        log::lines()
+    pub(crate) fn log(&self) -> Vec<String> {
+        log::lines(self.log_start)
     }
 
     /// Waits for a line of the relay's log that contains `needle`.
-    pub async fn logged(&self, needle: &str) -> String {
-        within(&format!("a log line with {needle:?}"), log::line(needle)).await
+    pub(crate) async fn logged(&self, needle: &str) -> String {
+        within(&format!("a log line with {needle:?}"), log::line(self.log_start, needle)).await
     }
 
     /// The server itself, to drain it in the middle of a test; nothing but [`Self::finish`] is of use afterwards.
-    pub fn take_server(&mut self) -> Server {
+    pub(crate) fn take_server(&mut self) -> Server {
         self.server.take().expect("it is taken once")
     }
 
     /// Ends everything and fails if something is left over.
-    pub async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         let clients = std::mem::take(&mut *self.clients.lock().expect("no test panics here"));
         for client in &clients {
             // H3_NO_ERROR; one that is closed already stays as it was.
@@ -174,21 +176,18 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            log::print();
+            log::print(self.log_start);
         }
     }
 }
 
 /// Runs `future` for at most [`PATIENCE`]; fails the test for `what` otherwise.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
-    }
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for {what}"))
 }
 
 /// Looks again and again until what is seen is `right`, where there is no event to wait for; fails with what was seen last.
-pub async fn until<T: Debug>(what: &str, mut look: impl FnMut() -> T, right: impl Fn(&T) -> bool) {
+pub(crate) async fn until<T: Debug>(what: &str, mut look: impl FnMut() -> T, right: impl Fn(&T) -> bool) {
     let mut ticks = interval(Duration::from_millis(5));
     let mut seen = look();
     let wait = async {
@@ -197,13 +196,12 @@ pub async fn until<T: Debug>(what: &str, mut look: impl FnMut() -> T, right: imp
             seen = look();
         }
     };
-    if timeout(PATIENCE, wait).await.is_err() {
-        panic!("waited {PATIENCE:?} in vain for {what}: {seen:#?}");
-    }
+    let came = timeout(PATIENCE, wait).await.is_ok();
+    assert!(came, "waited {PATIENCE:?} in vain for {what}: {seen:#?}");
 }
 
 /// A token as the configuration holds it.
-pub fn token(user: &str, token: &str) -> Token {
+pub(crate) fn token(user: &str, token: &str) -> Token {
     let sha256 = digest::digest(&digest::SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes");
     Token { user: user.into(), sha256 }
 }

@@ -12,32 +12,32 @@ use std::{
 
 /// The descriptors of a moment: what each leads to, and how many lead there.
 #[derive(Debug)]
-pub struct Descriptors(BTreeMap<String, usize>);
+pub(crate) struct Descriptors(BTreeMap<String, usize>);
 
 /// A socket of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Socket {
+pub(crate) struct Socket {
     /// `tcp` or `udp`.
-    pub protocol: &'static str,
+    pub(crate) protocol: &'static str,
     /// Where it is bound.
-    pub local: SocketAddr,
+    pub(crate) local: SocketAddr,
     /// Where it is connected to; unspecified if it is not.
-    pub remote: SocketAddr,
+    pub(crate) remote: SocketAddr,
     /// The kernel's number for it.
     inode: u64,
 }
 
 /// What belongs to the fixture and what to the relay, where addresses tell it.
-pub struct Own {
+pub(crate) struct Own {
     /// The scripted name server.
-    pub dns: SocketAddr,
+    pub(crate) dns: SocketAddr,
     /// Where the relay listened.
-    pub relay: Vec<SocketAddr>,
+    pub(crate) relay: Vec<SocketAddr>,
 }
 
 impl Descriptors {
     /// Now.
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let mut found = BTreeMap::new();
         for entry in fs::read_dir("/proc/self/fd").expect("Linux has /proc").flatten() {
             // The descriptor of this very listing is closed by the time it is asked for, or leads back to it.
@@ -52,7 +52,7 @@ impl Descriptors {
     }
 
     /// What is open now, was not then, and is the relay's; each in words.
-    pub fn left_over(&self, own: &Own) -> Vec<String> {
+    pub(crate) fn left_over(&self, own: &Own) -> Vec<String> {
         if std::env::var("NEXTEST_EXECUTION_MODE").as_deref() != Ok("process-per-test") {
             return Vec::new();
         }
@@ -81,12 +81,12 @@ impl Socket {
 }
 
 /// Notes that `address` is a target's.
-pub fn is_target(address: SocketAddr) {
+pub(crate) fn is_target(address: SocketAddr) {
     TARGETS.lock().unwrap_or_else(PoisonError::into_inner).insert(address.port());
 }
 
 /// The sockets of this process that are connected to `target`: the relay's.
-pub fn towards(target: SocketAddr) -> Vec<Socket> {
+pub(crate) fn towards(target: SocketAddr) -> Vec<Socket> {
     let own = Descriptors::now();
     let mut found = sockets();
     found.retain(|socket| socket.remote == target && own.0.contains_key(&format!("socket:[{}]", socket.inode)));
@@ -94,7 +94,7 @@ pub fn towards(target: SocketAddr) -> Vec<Socket> {
 }
 
 /// Waits until no socket is connected to `target` any more.
-pub async fn none_towards(target: SocketAddr) {
+pub(crate) async fn none_towards(target: SocketAddr) {
     super::until(&format!("the sockets towards {target} to be closed"), || towards(target), Vec::is_empty).await;
 }
 

@@ -16,7 +16,7 @@ use super::within;
 
 /// One answer.
 #[derive(Clone, Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// These addresses, as far as they are of the family asked for; none of it: an empty answer.
     Addresses(Vec<IpAddr>),
     /// An error.
@@ -30,7 +30,7 @@ pub enum Reply {
 }
 
 /// A name server on loopback. NXDOMAIN for every name without a script.
-pub struct ScriptedDns {
+pub(crate) struct ScriptedDns {
     address: SocketAddr,
     shared: Arc<Shared>,
     _task: JoinSet<()>,
@@ -47,7 +47,7 @@ struct Shared {
 
 impl ScriptedDns {
     /// On 127.0.0.1.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port"));
         let address = socket.local_addr().expect("it is bound");
         super::descriptors::is_target(address);
@@ -58,39 +58,39 @@ impl ScriptedDns {
     }
 
     /// Where it is.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// `name` has these addresses, of either family, from now on.
-    pub fn addresses(&self, name: &str, addresses: &[IpAddr]) {
+    pub(crate) fn addresses(&self, name: &str, addresses: &[IpAddr]) {
         self.always(name, &Reply::Addresses(addresses.to_vec()));
     }
 
     /// `name` gets this answer for A and for AAAA from now on.
-    pub fn always(&self, name: &str, reply: &Reply) {
+    pub(crate) fn always(&self, name: &str, reply: &Reply) {
         self.script(name, RecordType::A, vec![reply.clone()]);
         self.script(name, RecordType::AAAA, vec![reply.clone()]);
     }
 
     /// Questions for `name` and `kind` get these answers, one after the other; the last again and again.
-    pub fn script(&self, name: &str, kind: RecordType, replies: Vec<Reply>) {
+    pub(crate) fn script(&self, name: &str, kind: RecordType, replies: Vec<Reply>) {
         assert!(!replies.is_empty(), "a script has at least one reply");
         self.shared.scripts().insert((name.to_lowercase(), kind), replies);
     }
 
     /// Lets every held answer go, now and from now on.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.shared.released.send_replace(true);
     }
 
     /// How often `name` was asked for, over all types.
-    pub fn count(&self, name: &str) -> usize {
+    pub(crate) fn count(&self, name: &str) -> usize {
         count(&self.shared.asked.borrow(), name)
     }
 
     /// Waits until `name` was asked for `times` times.
-    pub async fn asked(&self, name: &str, times: usize) {
+    pub(crate) async fn asked(&self, name: &str, times: usize) {
         let mut asked = self.shared.asked.subscribe();
         let what = format!("{times} questions for {name}");
         within(&what, asked.wait_for(|asked| count(asked, name) >= times)).await.expect("self holds the sender");

@@ -10,8 +10,8 @@ use std::{
 use tokio::sync::watch;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-/// Starts to keep what is logged, from the first call on.
-pub fn capture() {
+/// Keeps what is logged, from the first call on. Gives the number of lines so far.
+pub(crate) fn capture() -> usize {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         tracing_subscriber::fmt()
@@ -30,30 +30,31 @@ pub fn capture() {
             default(panic);
         }));
     });
+    LINES.borrow().len()
 }
 
-/// All lines so far.
-pub fn lines() -> Vec<String> {
-    LINES.borrow().clone()
+/// All lines so far but the first `skip`.
+pub(crate) fn lines(skip: usize) -> Vec<String> {
+    LINES.borrow().iter().skip(skip).cloned().collect()
 }
 
-/// Waits for a line that contains `needle`.
-pub async fn line(needle: &str) -> String {
-    let find = |lines: &Vec<String>| lines.iter().find(|line| line.contains(needle)).cloned();
+/// Waits for a line after the first `skip` that contains `needle`.
+pub(crate) async fn line(skip: usize, needle: &str) -> String {
+    let find = |lines: &Vec<String>| lines.iter().skip(skip).find(|line| line.contains(needle)).cloned();
     let mut lines = LINES.subscribe();
     let lines = lines.wait_for(|lines| find(lines).is_some()).await.expect("the sender is static");
     find(&lines).expect("just seen")
 }
 
 /// What panicked outside the tests' own threads.
-pub fn panics() -> Vec<String> {
+pub(crate) fn panics() -> Vec<String> {
     PANICS.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Shows the log; the test runner captures it with the rest of the test's output.
-pub fn print() {
+pub(crate) fn print(skip: usize) {
     println!("--- the relay's log ---");
-    for line in lines() {
+    for line in lines(skip) {
         println!("{line}");
     }
     println!("--- end of the relay's log ---");

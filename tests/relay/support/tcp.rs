@@ -16,7 +16,7 @@ use tokio::{
 use super::{descriptors, within};
 
 /// A TCP target that sends every byte back and finishes when the client has.
-pub struct TcpEcho {
+pub(crate) struct TcpEcho {
     address: SocketAddr,
     accepted: watch::Sender<usize>,
     _task: JoinSet<()>,
@@ -24,12 +24,12 @@ pub struct TcpEcho {
 
 impl TcpEcho {
     /// On 127.0.0.1.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_at(Ipv4Addr::LOCALHOST.into()).await
     }
 
     /// On `ip`.
-    pub async fn start_at(ip: IpAddr) -> Self {
+    pub(crate) async fn start_at(ip: IpAddr) -> Self {
         let target = TcpTarget::start_at(ip).await;
         let (address, accepted) = (target.address(), watch::Sender::new(0));
         let mut task = JoinSet::new();
@@ -38,47 +38,47 @@ impl TcpEcho {
     }
 
     /// Where it is.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The connections that came so far.
-    pub fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         *self.accepted.borrow()
     }
 }
 
 /// A TCP target whose connections are in the test's hands.
-pub struct TcpTarget {
+pub(crate) struct TcpTarget {
     listener: TcpListener,
 }
 
 impl TcpTarget {
     /// On 127.0.0.1.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_at(Ipv4Addr::LOCALHOST.into()).await
     }
 
     /// On `ip`.
-    pub async fn start_at(ip: IpAddr) -> Self {
+    pub(crate) async fn start_at(ip: IpAddr) -> Self {
         let listener = TcpListener::bind((ip, 0)).await.expect("a free port");
         descriptors::is_target(listener.local_addr().expect("it is bound"));
         Self { listener }
     }
 
     /// Where it is.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("it is bound")
     }
 
     /// The next connection.
-    pub async fn accept(&self) -> TcpStream {
+    pub(crate) async fn accept(&self) -> TcpStream {
         within("a connection to the target", self.listener.accept()).await.expect("a connection").0
     }
 }
 
 /// A TCP target that never answers a SYN: its accept queue is full.
-pub struct TcpBlackHole {
+pub(crate) struct TcpBlackHole {
     socket: Socket,
     /// The one that fills the queue.
     _filler: TcpStream,
@@ -86,7 +86,7 @@ pub struct TcpBlackHole {
 
 impl TcpBlackHole {
     /// On 127.0.0.1.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
         // A queue of 0 holds one connection (Linux); SYNs to a full queue are dropped.
@@ -99,31 +99,31 @@ impl TcpBlackHole {
     }
 
     /// Where it is.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.socket.local_addr().expect("it is bound").as_socket().expect("it is IPv4")
     }
 }
 
 /// An address of 127.0.0.1 that refuses connections.
-pub fn closed_port() -> SocketAddr {
+pub(crate) fn closed_port() -> SocketAddr {
     std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 /// Breaks a connection off with RST.
-pub fn reset(stream: TcpStream) {
+pub(crate) fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("an open socket");
     drop(stream);
 }
 
 /// Reads until `count` bytes are there.
-pub async fn read(stream: &mut TcpStream, count: usize) -> Vec<u8> {
+pub(crate) async fn read(stream: &mut TcpStream, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     within("bytes at the target", stream.read_exact(&mut bytes)).await.expect("as many bytes as expected");
     bytes
 }
 
 /// Reads until the relay has finished its side.
-pub async fn read_to_end(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+pub(crate) async fn read_to_end(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     within("the end of what the relay sends", stream.read_to_end(&mut bytes)).await?;
     Ok(bytes)

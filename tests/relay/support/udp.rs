@@ -11,7 +11,7 @@ use tokio::{net::UdpSocket, sync::watch, task::JoinSet};
 use super::{descriptors, within};
 
 /// A UDP target on a port of its own: it keeps what comes and answers by its script.
-pub struct UdpTarget {
+pub(crate) struct UdpTarget {
     socket: Arc<UdpSocket>,
     received: watch::Sender<Vec<Received>>,
     _task: JoinSet<()>,
@@ -19,26 +19,26 @@ pub struct UdpTarget {
 
 /// A packet that came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
+pub(crate) struct Received {
     /// The relay's upstream socket.
-    pub from: SocketAddr,
+    pub(crate) from: SocketAddr,
     /// All of it.
-    pub payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl UdpTarget {
     /// Sends every packet back, on 127.0.0.1.
-    pub async fn echo() -> Self {
+    pub(crate) async fn echo() -> Self {
         Self::start(Ipv4Addr::LOCALHOST.into(), |payload| vec![payload.to_vec()]).await
     }
 
     /// Answers nothing, on 127.0.0.1.
-    pub async fn silent() -> Self {
+    pub(crate) async fn silent() -> Self {
         Self::start(Ipv4Addr::LOCALHOST.into(), |_| Vec::new()).await
     }
 
     /// Answers each packet by what `script` makes of it.
-    pub async fn start(ip: IpAddr, script: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+    pub(crate) async fn start(ip: IpAddr, script: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
         let socket = Arc::new(UdpSocket::bind((ip, 0)).await.expect("a free port"));
         descriptors::is_target(socket.local_addr().expect("it is bound"));
         let received = watch::Sender::default();
@@ -48,24 +48,24 @@ impl UdpTarget {
     }
 
     /// Where it is.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.socket.local_addr().expect("it is bound")
     }
 
     /// Waits until at least `count` packets have come, and gives all that have.
-    pub async fn received(&self, count: usize) -> Vec<Received> {
+    pub(crate) async fn received(&self, count: usize) -> Vec<Received> {
         let mut received = self.received.subscribe();
         let what = format!("{count} packets at {}", self.address());
         within(&what, received.wait_for(|all| all.len() >= count)).await.expect("self holds the sender").clone()
     }
 
     /// What has come by now.
-    pub fn so_far(&self) -> Vec<Received> {
+    pub(crate) fn so_far(&self) -> Vec<Received> {
         self.received.borrow().clone()
     }
 
     /// Sends a packet unasked.
-    pub async fn send(&self, payload: &[u8], to: SocketAddr) {
+    pub(crate) async fn send(&self, payload: &[u8], to: SocketAddr) {
         self.socket.send_to(payload, to).await.expect("loopback takes a packet");
     }
 }
@@ -73,7 +73,7 @@ impl UdpTarget {
 /// An address of 127.0.0.1 with no socket behind it: a packet there gives ICMP port unreachable.
 ///
 /// Nothing keeps another process from taking the port; the kernel hands out others first.
-pub fn closed_port() -> SocketAddr {
+pub(crate) fn closed_port() -> SocketAddr {
     std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a free port")
 }
 
