@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::support::{
-    descriptors,
+    descriptors::{self, Descriptors, Own},
     tcp::{self, TcpBlackHole, TcpEcho, TcpTarget},
     udp::UdpTarget,
 };
@@ -30,6 +30,25 @@ async fn a_socket_towards_a_target_is_seen_until_it_is_closed() {
     assert_eq!(seen.iter().map(|socket| socket.local).collect::<Vec<_>>(), [socket.local_addr().unwrap()]);
     drop(socket);
     descriptors::none_towards(target.address()).await;
+}
+
+#[tokio::test]
+async fn what_is_left_over_is_told_from_what_is_the_tests_own() {
+    let before = Descriptors::now();
+    let own = Own { dns: "127.0.0.1:1".parse().unwrap(), relay: vec![] };
+    let target = UdpTarget::silent().await;
+    let (upstream, client) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    upstream.connect(target.address()).await.unwrap();
+    let file = std::fs::File::open("Cargo.toml").unwrap();
+
+    let left = before.left_over(&own).join("\n");
+    for (address, listed) in [(upstream.local_addr(), true), (client.local_addr(), false), (Ok(target.address()), false)] {
+        assert_eq!(left.contains(&format!("local: {}", address.unwrap())), listed, "{left}");
+    }
+    assert!(left.contains("Cargo.toml"), "{left}");
+    let relay = Own { relay: vec![client.local_addr().unwrap()], ..own };
+    assert!(before.left_over(&relay).join("\n").contains(&format!("local: {}", client.local_addr().unwrap())));
+    drop(file);
 }
 
 #[tokio::test]

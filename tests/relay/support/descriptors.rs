@@ -53,9 +53,6 @@ impl Descriptors {
 
     /// What is open now, was not then, and is the relay's; each in words.
     pub(crate) fn left_over(&self, own: &Own) -> Vec<String> {
-        if std::env::var("NEXTEST_EXECUTION_MODE").as_deref() != Ok("process-per-test") {
-            return Vec::new();
-        }
         let sockets = sockets();
         let mut left = Vec::new();
         for (link, count) in Self::now().0 {
@@ -78,6 +75,11 @@ impl Socket {
         let relay = own.relay.iter().any(|relay| relay.port() == self.local.port());
         self.local == own.dns || target || unconnected && !relay
     }
+}
+
+/// Whether this process runs one test only, so that every descriptor of the relay's is this test's.
+pub(crate) fn alone() -> bool {
+    std::env::var("NEXTEST_EXECUTION_MODE").as_deref() == Ok("process-per-test")
 }
 
 /// Notes that `address` is a target's.
