@@ -60,3 +60,66 @@ pub const fn varint_len(value: u64) -> usize {
         _ => panic!("a variable-length integer holds 62 bits"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The shortest form of each value at the edges of the four widths.
+    const EDGES: [(u64, &[u8]); 9] = [
+        (0, &[0x00]),
+        (63, &[0x3f]),
+        (64, &[0x40, 0x40]),
+        (16_383, &[0x7f, 0xff]),
+        (16_384, &[0x80, 0x00, 0x40, 0x00]),
+        ((1 << 30) - 1, &[0xbf, 0xff, 0xff, 0xff]),
+        (1 << 30, &[0xc0, 0, 0, 0, 0x40, 0, 0, 0]),
+        // RFC 9000 §A.1
+        (151_288_809_941_952_652, &[0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c]),
+        (VARINT_MAX, &[0xff; 8]),
+    ];
+
+    #[test]
+    fn the_shortest_form_at_every_width() {
+        for (value, bytes) in EDGES {
+            let mut written = Vec::new();
+            write_varint(value, &mut written);
+            assert_eq!((written.as_slice(), varint_len(value)), (bytes, bytes.len()), "{value}");
+            assert_eq!(read_varint(bytes), Some((value, bytes.len())), "{value}");
+            assert_eq!(read_varint(&[bytes, &[0xff]].concat()), Some((value, bytes.len())), "{value} and more");
+        }
+    }
+
+    #[test]
+    fn too_few_bytes_are_no_integer() {
+        for (value, bytes) in EDGES {
+            for size in 0..bytes.len() {
+                assert_eq!(read_varint(&bytes[..size]), None, "{size} bytes of {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn non_minimal_forms_are_accepted() {
+        for bytes in [&[0x25][..], &[0x40, 0x25], &[0x80, 0, 0, 0x25], &[0xc0, 0, 0, 0, 0, 0, 0, 0x25]] {
+            assert_eq!(read_varint(bytes), Some((37, bytes.len())));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "62 bits")]
+    fn a_value_of_63_bits_panics() {
+        write_varint(VARINT_MAX + 1, &mut Vec::new());
+    }
+
+    proptest! {
+        #[test]
+        fn there_and_back(value in prop_oneof![0..=VARINT_MAX, 0_u64..70_000]) {
+            let mut bytes = Vec::new();
+            write_varint(value, &mut bytes);
+            prop_assert_eq!(read_varint(&bytes), Some((value, varint_len(value))));
+        }
+    }
+}

@@ -93,7 +93,7 @@ async fn control(shared: &Shared, stream: &mut Incoming) -> bool {
     let mut frames = Frames::default();
     let mut reader = ControlReader::default();
     loop {
-        while let Some(piece) = frames.next_piece(&mut stream.rest) {
+        while let Some(piece) = frames.next(&mut stream.rest) {
             if let Err((code, rule)) = reader.take(shared, piece) {
                 shared.violated(code, rule);
                 return false;
@@ -185,11 +185,12 @@ impl ControlReader {
 /// We allow a dynamic table of no bytes, so the only instruction that can come is to set its capacity to 0 (RFC 9204 §3.2.3, §4.3.1).
 async fn encoder(shared: &Shared, stream: &mut Incoming) -> bool {
     loop {
+        // What came with the stream's type first.
+        if std::mem::take(&mut stream.rest).iter().any(|byte| *byte != SET_CAPACITY_0) {
+            shared.violated(h3::QPACK_ENCODER_STREAM_ERROR, "an entry for a dynamic table of no bytes (RFC 9204 §3.2.2)");
+            return false;
+        }
         match stream.more().await {
-            More::Some if std::mem::take(&mut stream.rest).iter().any(|byte| *byte != 0x20) => {
-                shared.violated(h3::QPACK_ENCODER_STREAM_ERROR, "an entry for a dynamic table of no bytes (RFC 9204 §3.2.2)");
-                return false;
-            }
             More::Some => {}
             More::Ended => return true,
             More::Lost => return false,
@@ -266,6 +267,9 @@ const QPACK_DECODER: u64 = 0x3;
 const CANCEL_PUSH: u64 = 0x3;
 const PUSH_PROMISE: u64 = 0x5;
 const MAX_PUSH_ID: u64 = 0xd;
+
+/// Set Dynamic Table Capacity (RFC 9204 §4.3.1).
+const SET_CAPACITY_0: u8 = 0x20;
 
 /// A thousand settings of sixteen bytes: nobody has more to say.
 const MAX_SETTINGS: u64 = 16 << 10;

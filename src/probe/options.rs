@@ -109,7 +109,7 @@ impl Options {
             connection_window: 16 << 20,
             send_window: 8 << 20,
             uni_streams: 16,
-            idle: Some(Duration::from_secs(120)),
+            idle: Some(Duration::from_mins(2)),
             keep_alive: None,
             initial_mtu: 1350,
             mtu_discovery: true,

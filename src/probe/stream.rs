@@ -158,7 +158,7 @@ impl RecvHalf {
             None => {}
         }
         loop {
-            match self.body.next_data(&mut self.rest) {
+            match self.body.next(&mut self.rest) {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) => {}
                 Err(error) => return Err(self.misframed(&error)),

@@ -1,6 +1,6 @@
 //! TLS session tickets, kept where a test can see them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::{
     NamedGroup,
@@ -9,12 +9,18 @@ use rustls::{
 };
 use tokio::sync::watch;
 
-/// The tickets of one relay. Clones share them. Holds at most [`MAX_TICKETS`].
-#[derive(Clone)]
+/// The tickets of one relay. Clones share them. Holds at most [`MAX_TICKETS`] unused ones.
+#[derive(Clone, Default)]
 pub struct Tickets {
-    kept: Arc<Mutex<Vec<Tls13ClientSessionValue>>>,
+    kept: Arc<Mutex<Kept>>,
     /// `max_early_data_size` of every ticket that came, in order.
     seen: watch::Sender<Vec<u32>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    tickets: Vec<Tls13ClientSessionValue>,
+    taken: usize,
 }
 
 impl Tickets {
@@ -26,42 +32,38 @@ impl Tickets {
         seen[nth.max(1) - 1]
     }
 
-    /// How many came.
-    pub fn seen(&self) -> usize {
-        self.seen.borrow().len()
+    /// How many were used for resumption, each once.
+    pub fn taken(&self) -> usize {
+        self.kept().taken
     }
 
-    /// How many can still be used; each is used once.
-    pub fn left(&self) -> usize {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-}
-
-impl Default for Tickets {
-    fn default() -> Self {
-        Self { kept: Arc::default(), seen: watch::Sender::default() }
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Tickets are secrets.
 impl std::fmt::Debug for Tickets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tickets").field("left", &self.left()).finish_non_exhaustive()
+        f.debug_struct("Tickets").field("left", &self.kept().tickets.len()).finish_non_exhaustive()
     }
 }
 
 impl ClientSessionStore for Tickets {
     fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
         let early_data = value.max_early_data_size();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < MAX_TICKETS {
-            kept.push(value);
+        let mut kept = self.kept();
+        if kept.tickets.len() < MAX_TICKETS {
+            kept.tickets.push(value);
             self.seen.send_modify(|seen| seen.push(early_data));
         }
     }
 
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        let mut kept = self.kept();
+        let ticket = kept.tickets.pop()?;
+        kept.taken += 1;
+        Some(ticket)
     }
 
     // TLS 1.2 does not occur in QUIC, and without a hint the first group is offered.

@@ -185,7 +185,7 @@ impl UdpTunnel {
 
     async fn recv_patiently(&mut self) -> Result<Packet, StreamEnd> {
         loop {
-            if let Some(payload) = self.from_capsules()? {
+            if let Some(payload) = self.next_in_capsules()? {
                 return Ok(Packet { payload, means: Means::Capsule });
             }
             if let Some(end) = &self.ended {
@@ -209,9 +209,9 @@ impl UdpTunnel {
         }
     }
 
-    fn from_capsules(&mut self) -> Result<Option<Bytes>, StreamEnd> {
+    fn next_in_capsules(&mut self) -> Result<Option<Bytes>, StreamEnd> {
         loop {
-            match self.capsules.next_capsule(&mut self.rest) {
+            match self.capsules.next(&mut self.rest) {
                 Ok(Some(Capsule::Datagram(value))) => match Datagram::parse(value) {
                     Datagram::Udp(payload) => return Ok(Some(payload)),
                     Datagram::UnknownContext(_) => {}

@@ -48,10 +48,10 @@ impl Url {
     pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>, ProbeError> {
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let found: Vec<_> = found.map_err(|source| ProbeError::Resolve { host: self.host.clone(), source })?.collect();
-        match found.is_empty() {
-            true => Err(ProbeError::Resolve { host: self.host.clone(), source: std::io::ErrorKind::NotFound.into() }),
-            false => Ok(found),
+        if found.is_empty() {
+            return Err(ProbeError::Resolve { host: self.host.clone(), source: std::io::ErrorKind::NotFound.into() });
         }
+        Ok(found)
     }
 }
 

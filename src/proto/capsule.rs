@@ -1,9 +1,10 @@
 //! The Capsule Protocol (RFC 9297 §3), incrementally: chunks may end anywhere, unknown capsules of any declared length cost nothing.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
-    frame::{Frames, Piece},
+    datagram::MAX_UDP_PAYLOAD,
+    frame::{Frames, Gather, Piece},
     write_varint,
 };
 
@@ -12,7 +13,7 @@ pub const DATAGRAM: u64 = 0x00;
 
 /// The longest value of a DATAGRAM capsule that is kept: a context ID of 8 bytes and a whole UDP payload. A longer one is
 /// [`CapsuleError::TooLong`] before a byte of it is buffered (C-55).
-pub const MAX_DATAGRAM: u64 = 8 + super::datagram::MAX_UDP_PAYLOAD as u64;
+pub const MAX_DATAGRAM: u64 = 8 + MAX_UDP_PAYLOAD as u64;
 
 /// A capsule that has arrived whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum Capsule {
     Skipped {
         /// Its type.
         kind: u64,
-        /// Bytes its value had.
+        /// The length of its value in bytes.
         length: u64,
     },
 }
@@ -42,37 +43,38 @@ pub enum CapsuleError {
 /// Cuts a stream into capsules. Buffers at most one DATAGRAM capsule, and only when a chunk ends inside it.
 #[derive(Debug, Default)]
 pub struct Capsules {
-    /// A capsule is a type, a length and a value, as an HTTP/3 frame is.
+    /// A capsule has the form of a frame: type, length, value (RFC 9297 §3.2, RFC 9114 §7.1).
     frames: Frames,
-    kind: u64,
-    length: u64,
-    value: Value,
+    current: Current,
+    value: Gather,
 }
 
 #[derive(Debug, Default)]
-enum Value {
+enum Current {
+    /// A DATAGRAM capsule that has been handed out or refused; nothing of it is wanted any more.
     #[default]
-    Empty,
-    Whole(Bytes),
-    Gathered(BytesMut),
+    Done,
+    /// A DATAGRAM capsule of this length.
+    Datagram(usize),
+    /// Any other.
+    Other { kind: u64, length: u64 },
 }
 
 impl Capsules {
     /// The next whole capsule from the front of `input`, which is advanced; a DATAGRAM within one chunk is not copied.
     /// `None`: more input is needed.
-    pub fn next_capsule(&mut self, input: &mut Bytes) -> Result<Option<Capsule>, CapsuleError> {
-        while let Some(piece) = self.frames.next_piece(input) {
-            match piece {
-                Piece::Start { kind: DATAGRAM, length } if length > MAX_DATAGRAM => return Err(CapsuleError::TooLong(length)),
-                Piece::Start { kind, length } => (self.kind, self.length) = (kind, length),
-                Piece::Payload(bytes) if self.kind == DATAGRAM => self.keep(bytes),
-                Piece::Payload(_) => {}
-                Piece::End => return Ok(Some(self.whole())),
+    pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Capsule>, CapsuleError> {
+        while let Some(piece) = self.frames.next(input) {
+            let datagram = match (piece, &self.current) {
+                (Piece::Start { kind, length }, _) => self.start(kind, length)?,
+                (Piece::Payload(piece), Current::Datagram(length)) => self.value.add(piece, *length),
+                (Piece::End, &Current::Other { kind, length }) => return Ok(Some(Capsule::Skipped { kind, length })),
+                (Piece::Payload(_) | Piece::End, _) => None,
+            };
+            if let Some(datagram) = datagram {
+                self.current = Current::Done;
+                return Ok(Some(Capsule::Datagram(datagram)));
             }
-        }
-        // What is kept must not hold on to the packet it came in: a chunk ended inside the capsule.
-        if let Value::Whole(bytes) = &self.value {
-            self.value = Value::Gathered(BytesMut::from(&bytes[..]));
         }
         Ok(None)
     }
@@ -82,33 +84,24 @@ impl Capsules {
         if self.frames.at_boundary() { Ok(()) } else { Err(CapsuleError::Truncated) }
     }
 
-    fn keep(&mut self, bytes: Bytes) {
-        match &mut self.value {
-            Value::Empty => self.value = Value::Whole(bytes),
-            Value::Whole(first) => {
-                let mut gathered = BytesMut::from(&first[..]);
-                gathered.extend_from_slice(&bytes);
-                self.value = Value::Gathered(gathered);
+    /// An empty DATAGRAM capsule is whole already: no payload follows.
+    fn start(&mut self, kind: u64, length: u64) -> Result<Option<Bytes>, CapsuleError> {
+        self.current = match (kind, length) {
+            (DATAGRAM, 0) => return Ok(Some(Bytes::new())),
+            (DATAGRAM, ..=MAX_DATAGRAM) => Current::Datagram(length as usize),
+            (DATAGRAM, _) => {
+                self.current = Current::Done;
+                return Err(CapsuleError::TooLong(length));
             }
-            Value::Gathered(gathered) => gathered.extend_from_slice(&bytes),
-        }
-    }
-
-    fn whole(&mut self) -> Capsule {
-        if self.kind != DATAGRAM {
-            return Capsule::Skipped { kind: self.kind, length: self.length };
-        }
-        Capsule::Datagram(match std::mem::take(&mut self.value) {
-            Value::Empty => Bytes::new(),
-            Value::Whole(bytes) => bytes,
-            Value::Gathered(bytes) => bytes.freeze(),
-        })
+            _ => Current::Other { kind, length },
+        };
+        Ok(None)
     }
 }
 
 /// Appends the front of a DATAGRAM capsule around a UDP payload of `length` bytes: type, length, context ID 0.
 pub fn write_udp_header(length: usize, out: &mut Vec<u8>) {
-    out.push(DATAGRAM as u8);
+    write_varint(DATAGRAM, out);
     write_varint(length as u64 + 1, out);
     out.push(0);
 }
@@ -117,82 +110,170 @@ pub fn write_udp_header(length: usize, out: &mut Vec<u8>) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::frame::encode, *};
+    use super::*;
+    use crate::proto::{VARINT_MAX, datagram::Datagram, frame};
 
-    fn capsules(bytes: &[u8], size: usize) -> Result<Vec<Capsule>, CapsuleError> {
-        let mut capsules = Capsules::default();
-        let mut found = Vec::new();
-        for chunk in bytes.chunks(size.max(1)) {
-            let mut chunk = Bytes::copy_from_slice(chunk);
-            while let Some(capsule) = capsules.next_capsule(&mut chunk)? {
-                found.push(capsule);
+    /// All capsules of a stream that comes in these chunks, and how it ends.
+    fn capsules(chunks: &[&[u8]]) -> (Vec<Capsule>, Result<(), CapsuleError>) {
+        let mut reader = Capsules::default();
+        let mut capsules = Vec::new();
+        for chunk in chunks {
+            let mut input = Bytes::copy_from_slice(chunk);
+            loop {
+                match reader.next(&mut input) {
+                    Ok(Some(capsule)) => capsules.push(capsule),
+                    Ok(None) => break,
+                    Err(error) => return (capsules, Err(error)),
+                }
+            }
+            assert!(input.is_empty());
+        }
+        (capsules, reader.end())
+    }
+
+    /// A capsule and a frame have one form.
+    fn encode(kind: u64, value: &[u8]) -> Vec<u8> {
+        frame::encode(kind, value)
+    }
+
+    fn front(kind: u64, length: u64) -> Bytes {
+        let mut front = Vec::new();
+        write_varint(kind, &mut front);
+        write_varint(length, &mut front);
+        front.into()
+    }
+
+    fn datagram(value: &[u8]) -> Capsule {
+        Capsule::Datagram(Bytes::copy_from_slice(value))
+    }
+
+    #[test]
+    fn every_split_of_a_stream_reads_the_same() {
+        let mut stream = encode(DATAGRAM, &[0, 1, 2, 3]);
+        stream.extend(encode(0x17, &[9; 70]));
+        stream.extend(encode(DATAGRAM, b""));
+        stream.extend(encode(VARINT_MAX, b""));
+        stream.extend(encode(DATAGRAM, &[5; 64]));
+        // Non-minimal type and length.
+        stream.extend([0x40, 0, 0x80, 0, 0, 2, 0, 7]);
+        let whole = capsules(&[&stream]);
+        let want = vec![
+            datagram(&[0, 1, 2, 3]),
+            Capsule::Skipped { kind: 0x17, length: 70 },
+            datagram(b""),
+            Capsule::Skipped { kind: VARINT_MAX, length: 0 },
+            datagram(&[5; 64]),
+            datagram(&[0, 7]),
+        ];
+        assert_eq!(whole, (want, Ok(())));
+        for at in 0..=stream.len() {
+            let (front, back) = stream.split_at(at);
+            assert_eq!(capsules(&[front, back]), whole, "cut at {at}");
+        }
+        assert_eq!(capsules(&stream.chunks(1).collect::<Vec<_>>()), whole, "byte by byte");
+    }
+
+    #[test]
+    fn a_capsule_reads_the_same_at_every_varint_width() {
+        for length in [0, 1, 63, 64, 16_383, 16_384, MAX_DATAGRAM] {
+            let value = vec![7; length as usize];
+            assert_eq!(capsules(&[&encode(DATAGRAM, &value)]), (vec![datagram(&value)], Ok(())), "{length} bytes");
+            for kind in [1, 0x3f, 0x40, 0x3fff, 0x4000, 1 << 30, VARINT_MAX] {
+                let skipped = vec![Capsule::Skipped { kind, length }];
+                assert_eq!(capsules(&[&encode(kind, &value)]), (skipped, Ok(())), "type {kind:#x}, {length} bytes");
             }
         }
-        capsules.end().map(|()| found)
     }
 
     #[test]
-    fn c64_capsules_are_the_same_wherever_the_chunks_end() {
-        let mut bytes = encode(DATAGRAM, b"\0one");
-        bytes.extend(encode(0x29 * 3 + 0x17, &[1; 130])); // reserved for being skipped
-        bytes.extend(encode(DATAGRAM, b""));
-        bytes.extend(encode(DATAGRAM, &[0; 300]));
-        let want = vec![
-            Capsule::Datagram(Bytes::from_static(b"\0one")),
-            Capsule::Skipped { kind: 0x29 * 3 + 0x17, length: 130 },
-            Capsule::Datagram(Bytes::new()),
-            Capsule::Datagram(vec![0; 300].into()),
-        ];
-        for size in 1..=bytes.len() {
-            assert_eq!(capsules(&bytes, size), Ok(want.clone()), "chunks of {size}");
+    fn a_datagram_above_the_bound_is_too_long_before_its_value_comes() {
+        for length in [MAX_DATAGRAM + 1, 1 << 40, VARINT_MAX] {
+            let mut reader = Capsules::default();
+            assert_eq!(reader.next(&mut front(DATAGRAM, length)), Err(CapsuleError::TooLong(length)));
+            assert_eq!(reader.next(&mut Bytes::from(vec![0; 1000])), Ok(None));
+            assert_eq!(reader.value.capacity(), 0, "nothing of it is kept, even if it is fed");
         }
     }
 
     #[test]
-    fn c62_an_unknown_capsule_of_any_length_costs_nothing() {
+    fn unknown_capsules_of_any_declared_length_are_skipped_in_constant_memory() {
+        let chunk = Bytes::from(vec![0; 1 << 16]);
+        for length in [1 << 40, VARINT_MAX] {
+            let mut reader = Capsules::default();
+            assert_eq!(reader.next(&mut front(0x17, length)), Ok(None));
+            for _ in 0..1000 {
+                assert_eq!(reader.next(&mut chunk.clone()), Ok(None));
+            }
+            assert_eq!(reader.value.capacity(), 0);
+            assert_eq!(reader.end(), Err(CapsuleError::Truncated));
+        }
+    }
+
+    #[test]
+    fn the_capsule_after_a_long_unknown_one_parses() {
+        let mut stream = encode(0x29 * 5 + 0x17, &vec![0; 128 << 10]);
+        stream.extend(encode(DATAGRAM, &[0, 1]));
+        let want = vec![Capsule::Skipped { kind: 0x29 * 5 + 0x17, length: 128 << 10 }, datagram(&[0, 1])];
+        assert_eq!(capsules(&stream.chunks(1000).collect::<Vec<_>>()), (want, Ok(())));
+    }
+
+    #[test]
+    fn a_datagram_in_pieces_takes_room_only_as_it_comes() {
         let mut reader = Capsules::default();
-        let mut bytes = vec![0x17];
-        write_varint(1 << 40, &mut bytes);
-        bytes.extend([0; 5000]);
-        assert_eq!(reader.next_capsule(&mut bytes.into()), Ok(None));
-        assert!(matches!(reader.value, Value::Empty));
-        assert_eq!(reader.end(), Err(CapsuleError::Truncated));
+        assert_eq!(reader.next(&mut front(DATAGRAM, MAX_DATAGRAM)), Ok(None));
+        assert_eq!(reader.value.capacity(), 0);
+        for arrived in 1..MAX_DATAGRAM as usize {
+            assert_eq!(reader.next(&mut Bytes::from_static(b"x")), Ok(None));
+            assert!(reader.value.capacity() <= (2 * arrived).min(MAX_DATAGRAM as usize));
+        }
+        assert_eq!(reader.next(&mut Bytes::from_static(b"x")), Ok(Some(datagram(&vec![b'x'; MAX_DATAGRAM as usize]))));
+        assert_eq!(reader.value.capacity(), 0, "the room goes with the datagram");
     }
 
     #[test]
-    fn c55_a_payload_no_packet_holds_is_refused_before_it_comes() {
-        let header = |length| {
-            let mut bytes = vec![0x00];
-            write_varint(length, &mut bytes);
-            bytes
-        };
-        assert_eq!(capsules(&header(MAX_DATAGRAM + 1), 1), Err(CapsuleError::TooLong(MAX_DATAGRAM + 1)));
-        assert_eq!(capsules(&header(MAX_DATAGRAM), 1), Err(CapsuleError::Truncated));
+    fn a_datagram_within_one_chunk_is_not_copied() {
+        let stream = Bytes::from(encode(DATAGRAM, &[0; 100]));
+        let mut reader = Capsules::default();
+        assert_eq!(reader.next(&mut stream.slice(..1)), Ok(None), "even when its front came before");
+        let Ok(Some(Capsule::Datagram(value))) = reader.next(&mut stream.slice(1..)) else { panic!("a whole capsule") };
+        assert_eq!(value.as_ptr(), stream[3..].as_ptr());
     }
 
     #[test]
-    fn c63_an_end_inside_a_capsule_is_truncated() {
-        let whole = encode(DATAGRAM, b"\0four");
-        for cut in 1..whole.len() {
-            assert_eq!(capsules(&whole[..cut], 1), Err(CapsuleError::Truncated), "cut at {cut}");
+    fn a_stream_may_end_only_between_capsules() {
+        let mut stream = encode(DATAGRAM, &[0, 1]);
+        stream.extend(encode(0x17, &[1, 2]));
+        for at in 0..=stream.len() {
+            let want = if [0, 4, 8].contains(&at) { Ok(()) } else { Err(CapsuleError::Truncated) };
+            assert_eq!(capsules(&[&stream[..at]]).1, want, "ends after {at}");
+        }
+    }
+
+    #[test]
+    fn a_udp_header_counts_its_context() {
+        for length in [0, 62, 63, 16_382, 16_383, MAX_UDP_PAYLOAD] {
+            let payload = vec![7; length];
+            let mut stream = Vec::new();
+            write_udp_header(length, &mut stream);
+            stream.extend_from_slice(&payload);
+            let (mut read, end) = capsules(&[&stream]);
+            let Some(Capsule::Datagram(value)) = read.pop() else { panic!("a datagram") };
+            assert_eq!((Datagram::parse(value), read, end), (Datagram::Udp(payload.into()), vec![], Ok(())), "{length} bytes");
         }
     }
 
     proptest! {
         #[test]
-        fn udp_payloads_go_there_and_back(payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..6), size in 1_usize..64) {
-            let mut bytes = Vec::new();
-            for payload in &payloads {
-                write_udp_header(payload.len(), &mut bytes);
-                bytes.extend_from_slice(payload);
-            }
-            let want = payloads.iter().map(|payload| Capsule::Datagram([&[0][..], payload].concat().into())).collect();
-            prop_assert_eq!(capsules(&bytes, size), Ok(want));
-        }
-
-        #[test]
-        fn no_bytes_panic_and_no_cut_matters(bytes in proptest::collection::vec(any::<u8>(), 0..200), size in 1_usize..64) {
-            prop_assert_eq!(capsules(&bytes, size), capsules(&bytes, usize::MAX));
+        fn there_and_back_in_any_chunks(
+            sent in prop::collection::vec((prop_oneof![Just(DATAGRAM), 0..=VARINT_MAX], prop::collection::vec(any::<u8>(), 0..100)), 0..8),
+            size in 1_usize..40,
+        ) {
+            let stream: Vec<u8> = sent.iter().flat_map(|(kind, value)| encode(*kind, value)).collect();
+            let want = sent.iter().map(|(kind, value)| match *kind {
+                DATAGRAM => datagram(value),
+                kind => Capsule::Skipped { kind, length: value.len() as u64 },
+            });
+            prop_assert_eq!(capsules(&stream.chunks(size).collect::<Vec<_>>()), (want.collect(), Ok(())));
         }
     }
 }

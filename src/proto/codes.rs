@@ -1,4 +1,4 @@
-//! Error codes by name, for logs and records.
+//! Error codes by name, for logs and records: HTTP/3, QUIC, TLS alerts.
 
 /// HTTP/3 error codes this relay sends (RFC 9114 §8.1, RFC 9204 §8.3, RFC 9297 §5.2).
 pub mod h3 {
@@ -46,10 +46,10 @@ pub mod h3 {
     pub const DATAGRAM_ERROR: u64 = 0x33;
 }
 
-/// The registered name of an HTTP/3 application error code: `H3_NO_ERROR`, or `None` for an unknown or reserved one.
+/// The registered name of an HTTP/3 application error code: `H3_NO_ERROR`, or `None` for an unknown one. Greased codes
+/// (RFC 9114 §8.1: 0x1f × N + 0x21) are unknown ones: they mean no more than `H3_NO_ERROR`.
 pub const fn h3_name(code: u64) -> Option<&'static str> {
     Some(match code {
-        h3::DATAGRAM_ERROR => "H3_DATAGRAM_ERROR",
         h3::NO_ERROR => "H3_NO_ERROR",
         h3::GENERAL_PROTOCOL_ERROR => "H3_GENERAL_PROTOCOL_ERROR",
         h3::INTERNAL_ERROR => "H3_INTERNAL_ERROR",
@@ -70,49 +70,57 @@ pub const fn h3_name(code: u64) -> Option<&'static str> {
         h3::QPACK_DECOMPRESSION_FAILED => "QPACK_DECOMPRESSION_FAILED",
         h3::QPACK_ENCODER_STREAM_ERROR => "QPACK_ENCODER_STREAM_ERROR",
         h3::QPACK_DECODER_STREAM_ERROR => "QPACK_DECODER_STREAM_ERROR",
+        h3::DATAGRAM_ERROR => "H3_DATAGRAM_ERROR",
         _ => return None,
     })
 }
 
-/// The registered name of a QUIC transport error code (RFC 9000 §20.1); one of the CRYPTO_ERROR range names its TLS alert.
+/// The registered name of a QUIC transport error code; the CRYPTO_ERROR range names its TLS alert:
+/// `CRYPTO_ERROR (no_application_protocol)`, or `CRYPTO_ERROR (alert 99)` for an unknown alert. `None` for an unknown code.
 pub fn quic_name(code: u64) -> Option<String> {
     let name = match code {
-        0x00 => "NO_ERROR",
-        0x01 => "INTERNAL_ERROR",
-        0x02 => "CONNECTION_REFUSED",
-        0x03 => "FLOW_CONTROL_ERROR",
-        0x04 => "STREAM_LIMIT_ERROR",
-        0x05 => "STREAM_STATE_ERROR",
-        0x06 => "FINAL_SIZE_ERROR",
-        0x07 => "FRAME_ENCODING_ERROR",
-        0x08 => "TRANSPORT_PARAMETER_ERROR",
-        0x09 => "CONNECTION_ID_LIMIT_ERROR",
-        0x0a => "PROTOCOL_VIOLATION",
-        0x0b => "INVALID_TOKEN",
-        0x0c => "APPLICATION_ERROR",
-        0x0d => "CRYPTO_BUFFER_EXCEEDED",
-        0x0e => "KEY_UPDATE_ERROR",
-        0x0f => "AEAD_LIMIT_REACHED",
+        0x0 => "NO_ERROR",
+        0x1 => "INTERNAL_ERROR",
+        0x2 => "CONNECTION_REFUSED",
+        0x3 => "FLOW_CONTROL_ERROR",
+        0x4 => "STREAM_LIMIT_ERROR",
+        0x5 => "STREAM_STATE_ERROR",
+        0x6 => "FINAL_SIZE_ERROR",
+        0x7 => "FRAME_ENCODING_ERROR",
+        0x8 => "TRANSPORT_PARAMETER_ERROR",
+        0x9 => "CONNECTION_ID_LIMIT_ERROR",
+        0xa => "PROTOCOL_VIOLATION",
+        0xb => "INVALID_TOKEN",
+        0xc => "APPLICATION_ERROR",
+        0xd => "CRYPTO_BUFFER_EXCEEDED",
+        0xe => "KEY_UPDATE_ERROR",
+        0xf => "AEAD_LIMIT_REACHED",
         0x10 => "NO_VIABLE_PATH",
-        0x100..=0x1ff => return Some(crypto_error(code)),
+        // RFC 9368 §10.2
+        0x11 => "VERSION_NEGOTIATION_ERROR",
+        0x100..=0x1ff => {
+            let alert = code as u8;
+            return Some(match alert_name(alert) {
+                Some(name) => format!("CRYPTO_ERROR ({name})"),
+                None => format!("CRYPTO_ERROR (alert {alert})"),
+            });
+        }
         _ => return None,
     };
-    Some(name.into())
+    Some(name.to_owned())
 }
 
-fn crypto_error(code: u64) -> String {
-    let alert = code - 0x100;
-    alert_name(alert).map_or_else(|| format!("CRYPTO_ERROR (alert {alert})"), |name| format!("CRYPTO_ERROR ({name})"))
-}
-
-/// The name of a TLS alert (RFC 8446 §6).
-pub const fn alert_name(alert: u64) -> Option<&'static str> {
+/// The name of a TLS alert in IANA's registry (RFC 8446 §6 and its elders), or `None` for an unknown one.
+pub const fn alert_name(alert: u8) -> Option<&'static str> {
     Some(match alert {
         0 => "close_notify",
         10 => "unexpected_message",
         20 => "bad_record_mac",
+        21 => "decryption_failed",
         22 => "record_overflow",
+        30 => "decompression_failure",
         40 => "handshake_failure",
+        41 => "no_certificate",
         42 => "bad_certificate",
         43 => "unsupported_certificate",
         44 => "certificate_revoked",
@@ -123,18 +131,25 @@ pub const fn alert_name(alert: u64) -> Option<&'static str> {
         49 => "access_denied",
         50 => "decode_error",
         51 => "decrypt_error",
+        60 => "export_restriction",
         70 => "protocol_version",
         71 => "insufficient_security",
         80 => "internal_error",
         86 => "inappropriate_fallback",
         90 => "user_canceled",
+        100 => "no_renegotiation",
         109 => "missing_extension",
         110 => "unsupported_extension",
+        111 => "certificate_unobtainable",
         112 => "unrecognized_name",
         113 => "bad_certificate_status_response",
+        114 => "bad_certificate_hash_value",
         115 => "unknown_psk_identity",
         116 => "certificate_required",
+        117 => "general_error",
         120 => "no_application_protocol",
+        // Encrypted Client Hello
+        121 => "ech_required",
         _ => return None,
     })
 }
@@ -144,15 +159,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_have_their_registered_names() {
-        assert_eq!(h3_name(0x100), Some("H3_NO_ERROR"));
-        assert_eq!(h3_name(0x10f), Some("H3_CONNECT_ERROR"));
-        assert_eq!(h3_name(0x202), Some("QPACK_DECODER_STREAM_ERROR"));
-        assert_eq!(h3_name(0x33), Some("H3_DATAGRAM_ERROR"));
-        assert_eq!(h3_name(0x1f * 5 + 0x21), None, "reserved to be unknown");
-        assert_eq!(quic_name(0x0a).as_deref(), Some("PROTOCOL_VIOLATION"));
-        assert_eq!(quic_name(0x178).as_deref(), Some("CRYPTO_ERROR (no_application_protocol)"));
-        assert_eq!(quic_name(0x1ff).as_deref(), Some("CRYPTO_ERROR (alert 255)"));
-        assert_eq!(quic_name(0x200), None);
+    fn every_registered_http_3_code_has_its_name() {
+        // RFC 9114 §8.1 is one run of codes.
+        let named: Vec<u64> = (0..0x400).filter(|code| h3_name(*code).is_some()).collect();
+        let want: Vec<u64> = [0x33].into_iter().chain(0x100..=0x110).chain(0x200..=0x202).collect();
+        assert_eq!(named, want);
+        for (code, name) in [
+            (0x33, "H3_DATAGRAM_ERROR"),
+            (0x100, "H3_NO_ERROR"),
+            (0x105, "H3_FRAME_UNEXPECTED"),
+            (0x10c, "H3_REQUEST_CANCELLED"),
+            (0x10f, "H3_CONNECT_ERROR"),
+            (0x110, "H3_VERSION_FALLBACK"),
+            (0x200, "QPACK_DECOMPRESSION_FAILED"),
+            (0x202, "QPACK_DECODER_STREAM_ERROR"),
+        ] {
+            assert_eq!(h3_name(code), Some(name));
+        }
+    }
+
+    #[test]
+    fn greased_codes_have_no_name() {
+        for n in (0..100).chain([(super::super::VARINT_MAX - 0x21) / 0x1f]) {
+            assert_eq!(h3_name(0x1f * n + 0x21), None, "N = {n}");
+        }
+    }
+
+    #[test]
+    fn transport_codes_have_their_names() {
+        for (code, name) in [
+            (0x0, Some("NO_ERROR")),
+            (0x2, Some("CONNECTION_REFUSED")),
+            (0xa, Some("PROTOCOL_VIOLATION")),
+            (0x10, Some("NO_VIABLE_PATH")),
+            (0x11, Some("VERSION_NEGOTIATION_ERROR")),
+            (0x12, None),
+            (0xff, None),
+            (0x100, Some("CRYPTO_ERROR (close_notify)")),
+            (0x128, Some("CRYPTO_ERROR (handshake_failure)")),
+            (0x12a, Some("CRYPTO_ERROR (bad_certificate)")),
+            (0x130, Some("CRYPTO_ERROR (unknown_ca)")),
+            (0x163, Some("CRYPTO_ERROR (alert 99)")),
+            (0x178, Some("CRYPTO_ERROR (no_application_protocol)")),
+            (0x1ff, Some("CRYPTO_ERROR (alert 255)")),
+            (0x200, None),
+            (u64::MAX, None),
+        ] {
+            assert_eq!(quic_name(code).as_deref(), name, "{code:#x}");
+        }
     }
 }

@@ -1,8 +1,17 @@
-//! HTTP/3 frames (RFC 9114 §7): an incremental reader that buffers nothing but a split header, and the two readers of a request stream built on it.
+//! HTTP/3 frames (RFC 9114 §7): an incremental reader that buffers no payload, and the two readers built on it.
+//!
+//! ```text
+//! chunks ──▶ Frames ── Start, Payload…, End ──▶ HeadReader   the HEADERS a request stream starts with
+//!                                          └──▶ Body         the DATA of a tunnel
+//! ```
+//!
+//! Where the chunks end never changes what is read, and a declared length costs nothing until its bytes arrive.
 
-use bytes::{Bytes, BytesMut};
+use std::mem;
 
-use super::{codes::h3, read_varint, write_varint};
+use bytes::{Buf, Bytes};
+
+use super::{codes, read_varint, varint_len, write_varint};
 
 /// DATA (RFC 9114 §7.2.1).
 pub const DATA: u64 = 0x0;
@@ -22,100 +31,106 @@ pub const MAX_PUSH_ID: u64 = 0xd;
 /// The size of what [`data_header`] returns.
 pub const DATA_HEADER: usize = 5;
 
-/// Whether HTTP/3 gives this frame type a meaning or keeps HTTP/2's from having one (RFC 9114 §7.2.8). Every other type is skipped.
-pub const fn is_known(kind: u64) -> bool {
-    matches!(kind, DATA | HEADERS | CANCEL_PUSH | SETTINGS | PUSH_PROMISE | GOAWAY | MAX_PUSH_ID | 0x2 | 0x6 | 0x8 | 0x9)
-}
-
 /// A piece of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     /// A frame begins.
     Start {
-        /// Its type.
+        /// Its type, known or not.
         kind: u64,
-        /// Bytes of payload it declares.
+        /// The length of its payload as declared: up to 2^62 − 1, not to be trusted.
         length: u64,
     },
-    /// Some payload of the current frame; never empty.
+    /// Some payload of the current frame; never empty, never copied.
     Payload(Bytes),
     /// The current frame is over.
     End,
 }
 
-/// Cuts a stream into frames, wherever the chunks happen to end. Holds at most 16 bytes.
+/// Cuts a stream into frames, wherever the chunks happen to end. Holds at most 16 bytes: a frame header cut by the end of a chunk.
 #[derive(Debug, Default)]
 pub struct Frames {
-    /// The front of a header that is not whole yet.
-    header: [u8; 16],
-    filled: usize,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-enum State {
-    #[default]
-    Header,
-    Payload {
-        left: u64,
-    },
+    header: [u8; MAX_HEADER],
+    /// How many bytes of `header` are there.
+    held: usize,
+    /// Payload of the current frame still to come; `None` between frames.
+    left: Option<u64>,
 }
 
 impl Frames {
     /// The next piece from the front of `input`, which is advanced. `None`: more input is needed.
-    pub fn next_piece(&mut self, input: &mut Bytes) -> Option<Piece> {
-        match self.state {
-            State::Payload { left: 0 } => {
-                self.state = State::Header;
-                Some(Piece::End)
-            }
-            State::Payload { .. } if input.is_empty() => None,
-            State::Payload { left } => {
-                let taken = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
-                self.state = State::Payload { left: left - taken as u64 };
-                Some(Piece::Payload(input.split_to(taken)))
-            }
-            State::Header => self.start(input),
+    pub fn next(&mut self, input: &mut Bytes) -> Option<Piece> {
+        let Some(left) = self.left else { return self.start(input) };
+        if left == 0 {
+            self.left = None;
+            return Some(Piece::End);
         }
+        if input.is_empty() {
+            return None;
+        }
+        let payload = input.split_to(usize::try_from(left).unwrap_or(usize::MAX).min(input.len()));
+        self.left = Some(left - payload.len() as u64);
+        Some(Piece::Payload(payload))
     }
 
     /// Whether the stream may end here: between frames.
     pub fn at_boundary(&self) -> bool {
-        matches!(self.state, State::Header) && self.filled == 0
+        self.held == 0 && self.left.unwrap_or(0) == 0
     }
 
     fn start(&mut self, input: &mut Bytes) -> Option<Piece> {
-        // Mostly the header lies whole in the chunk.
-        if self.filled == 0
-            && let Some((kind, length, taken)) = read_header(input)
-        {
-            *input = input.slice(taken..);
-            return Some(self.begin(kind, length));
-        }
-        let before = self.filled;
-        let added = input.len().min(self.header.len() - before);
-        self.header[before..before + added].copy_from_slice(&input[..added]);
-        self.filled += added;
-        // Two integers of 8 bytes always fit: without a whole header, all of `input` was taken.
-        let Some((kind, length, taken)) = read_header(&self.header[..self.filled]) else {
-            input.clear();
+        let room = &mut self.header[self.held..];
+        let taken = room.len().min(input.len());
+        room[..taken].copy_from_slice(&input[..taken]);
+        let Some((kind, length, size)) = read_header(&self.header[..self.held + taken]) else {
+            // Both varints fit into `header`, so all of `input` was taken.
+            self.held += taken;
+            input.advance(taken);
             return None;
         };
-        *input = input.slice(taken - before..);
-        Some(self.begin(kind, length))
-    }
-
-    fn begin(&mut self, kind: u64, length: u64) -> Piece {
-        self.filled = 0;
-        self.state = State::Payload { left: length };
-        Piece::Start { kind, length }
+        input.advance(size - self.held);
+        self.held = 0;
+        self.left = Some(length);
+        Some(Piece::Start { kind, length })
     }
 }
 
+/// Two varints of 8 bytes.
+const MAX_HEADER: usize = 16;
+
+/// A frame's type, the length of its payload and the size of the header itself.
 fn read_header(bytes: &[u8]) -> Option<(u64, u64, usize)> {
-    let (kind, first) = read_varint(bytes)?;
-    let (length, second) = read_varint(&bytes[first..])?;
-    Some((kind, length, first + second))
+    let (kind, kind_size) = read_varint(bytes)?;
+    let (length, length_size) = read_varint(&bytes[kind_size..])?;
+    Some((kind, length, kind_size + length_size))
+}
+
+/// Puts a payload of known length together; one that comes in one piece is not copied.
+#[derive(Debug, Default)]
+pub(super) struct Gather(Vec<u8>);
+
+impl Gather {
+    /// Adds a piece; gives the payload once all `length` bytes are there, and is empty again.
+    pub(super) fn add(&mut self, piece: Bytes, length: usize) -> Option<Bytes> {
+        let Self(held) = self;
+        if held.is_empty() && piece.len() == length {
+            return Some(piece);
+        }
+        let needed = held.len() + piece.len();
+        if needed > held.capacity() {
+            // Doubling keeps one-byte pieces linear; room for bytes that may never come is not taken beforehand.
+            let room = needed.max(length.min(2 * held.capacity()));
+            held.reserve_exact(room - held.len());
+        }
+        held.extend_from_slice(&piece);
+        (held.len() >= length).then(|| mem::take(held).into())
+    }
+
+    /// The room taken for a payload that is not whole yet.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
 }
 
 /// Why a request stream breaks HTTP/3's framing: always an error of the whole connection.
@@ -131,10 +146,10 @@ pub enum FrameError {
 
 impl FrameError {
     /// The HTTP/3 error code that closes the connection.
-    pub const fn code(&self) -> u64 {
+    pub fn code(&self) -> u64 {
         match self {
-            Self::Unexpected(_) => h3::FRAME_UNEXPECTED,
-            Self::Truncated => h3::FRAME_ERROR,
+            Self::Unexpected(_) => codes::h3::FRAME_UNEXPECTED,
+            Self::Truncated => codes::h3::FRAME_ERROR,
         }
     }
 }
@@ -151,43 +166,64 @@ pub enum Section {
 /// Reads the HEADERS frame at the start of a request stream; unknown frames before it are skipped without buffering.
 #[derive(Debug)]
 pub struct HeadReader {
-    limit: usize,
     frames: Frames,
-    in_headers: bool,
-    section: BytesMut,
+    limit: usize,
+    stage: Stage,
+    section: Gather,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Unknown frames may come first.
+    Before,
+    /// Inside HEADERS of this length.
+    Inside(usize),
+    /// [`HeadReader::feed`] has given its one answer.
+    Answered,
 }
 
 impl HeadReader {
     /// Keeps at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { limit, frames: Frames::default(), in_headers: false, section: BytesMut::new() }
+        Self { frames: Frames::default(), limit, stage: Stage::Before, section: Gather::default() }
     }
 
-    /// Feeds a chunk; what is left of `input` after the head belongs to [`Body`].
+    /// Feeds a chunk; what is left of `input` after the head belongs to [`Body`]. Answers once and takes nothing more after that;
+    /// after [`Section::TooLarge`] the rest of the stream is the caller's to discard.
     pub fn feed(&mut self, input: &mut Bytes) -> Result<Option<Section>, FrameError> {
-        while let Some(piece) = self.frames.next_piece(input) {
-            match piece {
-                Piece::Start { kind: HEADERS, length } if length > self.limit as u64 => return Ok(Some(Section::TooLarge)),
-                Piece::Start { kind: HEADERS, .. } => self.in_headers = true,
-                Piece::Start { kind, .. } if is_known(kind) => return Err(FrameError::Unexpected(kind)),
-                // Whole in one chunk: no copy.
-                Piece::Payload(bytes) if self.in_headers && self.section.is_empty() => {
-                    if let Some(Piece::End) = self.frames.next_piece(input) {
-                        return Ok(Some(Section::Whole(bytes)));
-                    }
-                    self.section.extend_from_slice(&bytes);
-                }
-                Piece::Payload(bytes) if self.in_headers => self.section.extend_from_slice(&bytes),
-                Piece::End if self.in_headers => return Ok(Some(Section::Whole(self.section.split().freeze()))),
-                Piece::Start { .. } | Piece::Payload(_) | Piece::End => {}
+        loop {
+            if matches!(self.stage, Stage::Answered) {
+                return Ok(None);
+            }
+            let Some(piece) = self.frames.next(input) else { return Ok(None) };
+            let section = match (piece, &self.stage) {
+                (Piece::Start { kind: HEADERS, length }, _) => self.begin(length),
+                (Piece::Start { kind, .. }, _) if is_known(kind) => return Err(FrameError::Unexpected(kind)),
+                (Piece::Payload(piece), Stage::Inside(length)) => self.section.add(piece, *length).map(Section::Whole),
+                (Piece::Start { .. } | Piece::Payload(_) | Piece::End, _) => None,
+            };
+            if section.is_some() {
+                self.stage = Stage::Answered;
+                return Ok(section);
             }
         }
-        Ok(None)
     }
 
-    /// The stream ended before the head was whole: an error inside a frame, else the request alone is incomplete.
+    /// The stream ended before the head was whole: `Truncated` inside a frame, else `Ok` (H3_REQUEST_INCOMPLETE on the stream).
     pub fn end(&self) -> Result<(), FrameError> {
         if self.frames.at_boundary() { Ok(()) } else { Err(FrameError::Truncated) }
+    }
+
+    /// The declared length alone may already be the answer.
+    fn begin(&mut self, length: u64) -> Option<Section> {
+        match usize::try_from(length) {
+            Ok(0) => Some(Section::Whole(Bytes::new())),
+            Ok(length) if length <= self.limit => {
+                self.stage = Stage::Inside(length);
+                None
+            }
+            _ => Some(Section::TooLarge),
+        }
     }
 }
 
@@ -195,18 +231,20 @@ impl HeadReader {
 #[derive(Debug, Default)]
 pub struct Body {
     frames: Frames,
-    in_data: bool,
+    /// Whether the current frame is DATA; others are skipped.
+    data: bool,
 }
 
 impl Body {
-    /// The next bytes of DATA in `input`, never empty; `None`: more input is needed.
-    pub fn next_data(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, FrameError> {
-        while let Some(piece) = self.frames.next_piece(input) {
+    /// The next bytes of DATA in `input`, never empty, never copied; `None`: more input is needed.
+    pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, FrameError> {
+        while let Some(piece) = self.frames.next(input) {
             match piece {
-                Piece::Start { kind: DATA, .. } => self.in_data = true,
+                Piece::Start { kind: DATA, .. } => self.data = true,
+                // RFC 9114 §4.4: after the 2xx of a CONNECT not even HEADERS may come.
                 Piece::Start { kind, .. } if is_known(kind) => return Err(FrameError::Unexpected(kind)),
-                Piece::Start { .. } => self.in_data = false,
-                Piece::Payload(bytes) if self.in_data => return Ok(Some(bytes)),
+                Piece::Start { .. } => self.data = false,
+                Piece::Payload(bytes) if self.data => return Ok(Some(bytes)),
                 Piece::Payload(_) | Piece::End => {}
             }
         }
@@ -214,11 +252,14 @@ impl Body {
     }
 
     /// Whether the stream may end here.
-    pub fn end(&mut self) -> Result<(), FrameError> {
-        // The end of the last frame may not have been asked for yet.
-        while self.frames.next_piece(&mut Bytes::new()).is_some() {}
+    pub fn end(&self) -> Result<(), FrameError> {
         if self.frames.at_boundary() { Ok(()) } else { Err(FrameError::Truncated) }
     }
+}
+
+/// Frame types RFC 9114 gives a meaning (§7.2, Table 1), or reserves because HTTP/2 did (§7.2.8). All others are skipped (§9).
+const fn is_known(kind: u64) -> bool {
+    matches!(kind, DATA | HEADERS | CANCEL_PUSH | SETTINGS | PUSH_PROMISE | GOAWAY | MAX_PUSH_ID) || matches!(kind, 0x2 | 0x6 | 0x8 | 0x9)
 }
 
 /// The header of a DATA frame of `length` bytes, always [`DATA_HEADER`] long, so that room for it can be left in front of the payload
@@ -227,16 +268,17 @@ impl Body {
 /// # Panics
 /// When `length` is 2^30 or more.
 pub fn data_header(length: usize) -> [u8; DATA_HEADER] {
-    let length = u32::try_from(length).ok().filter(|length| *length < 1 << 30).expect("a tunnel writes at most 64 KiB at once");
-    let [a, b, c, d] = (0x8000_0000 | length).to_be_bytes();
+    assert!(length < 1 << 30, "a DATA frame of this relay is shorter than 2^30 bytes");
+    let [a, b, c, d] = (0x8000_0000 | length as u32).to_be_bytes();
     [DATA as u8, a, b, c, d]
 }
 
 /// One whole frame.
 pub fn encode(kind: u64, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(16 + payload.len());
+    let length = payload.len() as u64;
+    let mut frame = Vec::with_capacity(varint_len(kind) + varint_len(length) + payload.len());
     write_varint(kind, &mut frame);
-    write_varint(payload.len() as u64, &mut frame);
+    write_varint(length, &mut frame);
     frame.extend_from_slice(payload);
     frame
 }
@@ -246,122 +288,280 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::proto::VARINT_MAX;
 
-    /// Feeds `bytes` in chunks of `size` and gives the DATA that came out, or the error.
-    fn body(bytes: &[u8], size: usize) -> Result<Vec<u8>, FrameError> {
+    /// A greased type (RFC 9114 §7.2.8): 0x1f × 0 + 0x21.
+    const GREASE: u64 = 0x21;
+
+    /// The front of a frame whose payload may never come.
+    fn front(kind: u64, length: u64) -> Vec<u8> {
+        let mut front = Vec::new();
+        write_varint(kind, &mut front);
+        write_varint(length, &mut front);
+        front
+    }
+
+    /// All frames of a stream that comes in these chunks, and whether it may end there.
+    fn frames(chunks: &[&[u8]]) -> (Vec<(u64, Vec<u8>)>, bool) {
+        let mut reader = Frames::default();
+        let mut frames = Vec::new();
+        for chunk in chunks {
+            let mut input = Bytes::copy_from_slice(chunk);
+            while let Some(piece) = reader.next(&mut input) {
+                match piece {
+                    Piece::Start { kind, .. } => frames.push((kind, Vec::new())),
+                    Piece::Payload(bytes) => frames.last_mut().unwrap().1.extend_from_slice(&bytes),
+                    Piece::End => {}
+                }
+            }
+            assert!(input.is_empty());
+        }
+        (frames, reader.at_boundary())
+    }
+
+    /// What a request stream that comes in these chunks says: the head, the DATA after it, the error if there is one.
+    fn request(chunks: &[&[u8]]) -> (Option<Section>, Vec<u8>, Result<(), FrameError>) {
+        let mut head = HeadReader::new(64);
+        let mut body = Body::default();
+        let mut section = None;
+        let mut data = Vec::new();
+        for chunk in chunks {
+            let mut input = Bytes::copy_from_slice(chunk);
+            if section.is_none() {
+                match head.feed(&mut input) {
+                    Ok(answer) => section = answer,
+                    Err(error) => return (section, data, Err(error)),
+                }
+            }
+            if section.is_none() {
+                assert!(input.is_empty());
+                continue;
+            }
+            loop {
+                match body.next(&mut input) {
+                    Ok(Some(bytes)) => data.extend_from_slice(&bytes),
+                    Ok(None) => break,
+                    Err(error) => return (section, data, Err(error)),
+                }
+            }
+        }
+        let end = if section.is_some() { body.end() } else { head.end() };
+        (section, data, end)
+    }
+
+    fn head(bytes: &[u8], limit: usize) -> Result<Option<Section>, FrameError> {
+        HeadReader::new(limit).feed(&mut Bytes::copy_from_slice(bytes))
+    }
+
+    fn body(bytes: &[u8]) -> Result<Vec<u8>, FrameError> {
+        let mut input = Bytes::copy_from_slice(bytes);
         let mut body = Body::default();
         let mut data = Vec::new();
-        for chunk in bytes.chunks(size.max(1)) {
-            let mut chunk = Bytes::copy_from_slice(chunk);
-            while let Some(bytes) = body.next_data(&mut chunk)? {
-                assert!(!bytes.is_empty());
-                data.extend_from_slice(&bytes);
-            }
-            assert!(chunk.is_empty(), "every chunk is taken whole");
+        while let Some(bytes) = body.next(&mut input)? {
+            data.extend_from_slice(&bytes);
         }
         body.end().map(|()| data)
     }
 
-    fn head(bytes: &[u8], size: usize, limit: usize) -> Result<Option<(Section, Vec<u8>)>, FrameError> {
-        let mut reader = HeadReader::new(limit);
-        let mut chunks = bytes.chunks(size.max(1));
-        while let Some(chunk) = chunks.next() {
-            let mut chunk = Bytes::copy_from_slice(chunk);
-            if let Some(section) = reader.feed(&mut chunk)? {
-                let mut left = chunk.to_vec();
-                chunks.for_each(|chunk| left.extend_from_slice(chunk));
-                return Ok(Some((section, left)));
+    fn lies_in(part: &Bytes, whole: &Bytes) -> bool {
+        whole.as_ptr_range().contains(&part.as_ptr())
+    }
+
+    #[test]
+    fn a_frame_reads_the_same_at_every_varint_width() {
+        for length in [0, 1, 63, 64, 16_383, 16_384, 70_000] {
+            for kind in [0x0, 0x3f, 0x40, 0x3fff, 0x4000, (1 << 30) - 1, 1 << 30, VARINT_MAX] {
+                let payload = vec![7; length];
+                let frame = encode(kind, &payload);
+                assert_eq!(frames(&[&frame]), (vec![(kind, payload)], true), "type {kind:#x}, {length} bytes");
             }
         }
-        reader.end().map(|()| None)
     }
 
     #[test]
-    fn c64_data_is_the_same_wherever_the_chunks_end() {
-        let mut bytes = encode(DATA, b"one");
-        bytes.extend(encode(DATA, b"")); // nothing, not an end
-        bytes.extend(encode(0x21, &[9; 70])); // reserved for being skipped
-        bytes.extend(encode(DATA, &[7; 300]));
-        let want = [&b"one"[..], &[7; 300]].concat();
-        for size in 1..=bytes.len() {
-            assert_eq!(body(&bytes, size), Ok(want.clone()), "chunks of {size}");
+    fn non_minimal_varints_are_accepted() {
+        let bytes = [0x40, 0x00, 0xc0, 0, 0, 0, 0, 0, 0, 2, 7, 8];
+        assert_eq!(frames(&[&bytes]), (vec![(DATA, vec![7, 8])], true));
+    }
+
+    #[test]
+    fn every_split_of_a_stream_reads_the_same() {
+        let mut stream = encode(GREASE, &[9; 70]);
+        stream.extend(encode(VARINT_MAX, b""));
+        stream.extend(encode(HEADERS, &[1; 64]));
+        stream.extend(encode(DATA, b"one"));
+        stream.extend(encode(DATA, b""));
+        stream.extend(encode(GREASE + 0x1f, &[9; 3]));
+        stream.extend([0x80, 0, 0, 0, 0x40, 3]);
+        stream.extend(b"two");
+        let whole = request(&[&stream]);
+        assert_eq!(whole, (Some(Section::Whole(vec![1; 64].into())), b"onetwo".to_vec(), Ok(())));
+        for at in 0..=stream.len() {
+            let (front, back) = stream.split_at(at);
+            assert_eq!(request(&[front, back]), whole, "cut at {at}");
+        }
+        assert_eq!(request(&stream.chunks(1).collect::<Vec<_>>()), whole, "byte by byte");
+    }
+
+    #[test]
+    fn a_stream_may_end_only_between_frames() {
+        let mut stream = encode(GREASE, b"ab");
+        stream.extend(encode(DATA, b""));
+        stream.extend(encode(DATA, b"c"));
+        let boundaries: Vec<_> = (0..=stream.len()).filter(|at| frames(&[&stream[..*at]]).1).collect();
+        assert_eq!(boundaries, [0, 4, 6, 9]);
+        assert_eq!(body(&stream), Ok(b"c".to_vec()));
+        assert_eq!(body(&stream[..8]), Err(FrameError::Truncated));
+        assert_eq!(request(&[&stream[..4]]), (None, vec![], Ok(())));
+        assert_eq!(request(&[&stream[..3]]), (None, vec![], Err(FrameError::Truncated)));
+        assert_eq!(request(&[&[0x40]]), (None, vec![], Err(FrameError::Truncated)));
+    }
+
+    #[test]
+    fn known_frames_are_unexpected_before_the_head() {
+        for kind in [DATA, 0x2, CANCEL_PUSH, SETTINGS, PUSH_PROMISE, 0x6, GOAWAY, 0x8, 0x9, MAX_PUSH_ID] {
+            assert_eq!(head(&front(kind, 0), 64), Err(FrameError::Unexpected(kind)), "alone");
+            let mut later = encode(GREASE, b"x");
+            later.extend(front(kind, VARINT_MAX));
+            assert_eq!(head(&later, 64), Err(FrameError::Unexpected(kind)), "after an unknown frame");
         }
     }
 
     #[test]
-    fn a_known_frame_in_a_tunnel_is_unexpected() {
-        for kind in [HEADERS, CANCEL_PUSH, SETTINGS, PUSH_PROMISE, GOAWAY, MAX_PUSH_ID, 0x2, 0x6, 0x8, 0x9] {
-            let error = FrameError::Unexpected(kind);
-            assert_eq!(error.code(), h3::FRAME_UNEXPECTED);
-            assert_eq!(body(&encode(kind, b"x"), 100), Err(error.clone()));
-            if kind != HEADERS {
-                assert_eq!(head(&encode(kind, b"x"), 100, 100), Err(error));
+    fn known_frames_other_than_data_are_unexpected_in_a_tunnel() {
+        for kind in [HEADERS, 0x2, CANCEL_PUSH, SETTINGS, PUSH_PROMISE, 0x6, GOAWAY, 0x8, 0x9, MAX_PUSH_ID] {
+            assert_eq!(body(&front(kind, 0)), Err(FrameError::Unexpected(kind)));
+        }
+        for kind in [0xa, 0xb, 0xc, 0xe, GREASE, 0xf_0700, VARINT_MAX] {
+            let mut stream = encode(kind, b"skipped");
+            stream.extend(encode(DATA, b"kept"));
+            assert_eq!(body(&stream), Ok(b"kept".to_vec()), "type {kind:#x}");
+        }
+    }
+
+    #[test]
+    fn errors_know_their_code() {
+        assert_eq!(FrameError::Unexpected(HEADERS).code(), 0x105);
+        assert_eq!(FrameError::Truncated.code(), 0x106);
+    }
+
+    #[test]
+    fn a_head_at_the_limit_is_whole_and_one_above_is_too_large() {
+        for limit in [0, 1, 63, 64, 16_384] {
+            let (fits, above) = (vec![1; limit], vec![1; limit + 1]);
+            assert_eq!(head(&encode(HEADERS, &fits), limit), Ok(Some(Section::Whole(fits.into()))));
+            assert_eq!(head(&encode(HEADERS, &above), limit), Ok(Some(Section::TooLarge)));
+        }
+    }
+
+    #[test]
+    fn too_large_follows_from_the_declared_length_alone() {
+        for length in [65, 1 << 40, VARINT_MAX] {
+            let mut reader = HeadReader::new(64);
+            let mut input = Bytes::from(front(HEADERS, length));
+            assert_eq!(reader.feed(&mut input), Ok(Some(Section::TooLarge)));
+            let mut more = Bytes::from(vec![0; 1000]);
+            assert_eq!(reader.feed(&mut more), Ok(None));
+            assert_eq!((more.len(), reader.section.capacity()), (1000, 0), "nothing more is taken");
+        }
+    }
+
+    #[test]
+    fn an_unknown_frame_of_any_declared_length_is_skipped_without_buffering() {
+        let chunk = Bytes::from(vec![0; 1 << 16]);
+        for length in [1 << 40, VARINT_MAX] {
+            let mut reader = HeadReader::new(64);
+            let mut tunnel = Body::default();
+            let mut input = Bytes::from(front(GREASE, length));
+            assert_eq!(tunnel.next(&mut input.clone()), Ok(None));
+            assert_eq!(reader.feed(&mut input), Ok(None));
+            for _ in 0..1000 {
+                assert_eq!(reader.feed(&mut chunk.clone()), Ok(None));
+                assert_eq!(tunnel.next(&mut chunk.clone()), Ok(None));
             }
+            assert_eq!(reader.section.capacity(), 0);
+            assert_eq!((reader.end(), tunnel.end()), (Err(FrameError::Truncated), Err(FrameError::Truncated)));
         }
-        assert_eq!(head(&encode(DATA, b"x"), 100, 100), Err(FrameError::Unexpected(DATA)));
     }
 
     #[test]
-    fn an_end_inside_a_frame_is_truncated() {
-        let whole = encode(DATA, b"four");
-        for cut in 1..whole.len() {
-            assert_eq!(body(&whole[..cut], 1), Err(FrameError::Truncated), "cut at {cut}");
+    fn a_head_in_pieces_takes_room_only_as_it_comes() {
+        let mut reader = HeadReader::new(16_384);
+        assert_eq!(reader.feed(&mut Bytes::from(front(HEADERS, 16_384))), Ok(None));
+        assert_eq!(reader.section.capacity(), 0);
+        for arrived in 1..16_384 {
+            assert_eq!(reader.feed(&mut Bytes::from_static(b"x")), Ok(None));
+            assert!(reader.section.capacity() <= 2 * arrived);
         }
-        assert_eq!(body(&whole, 1), Ok(b"four".to_vec()));
-        assert_eq!(head(&[0x01], 1, 10), Err(FrameError::Truncated));
-        assert_eq!(head(&[], 1, 10), Ok(None));
-        assert_eq!(FrameError::Truncated.code(), h3::FRAME_ERROR);
+        let mut last = Bytes::from_static(b"xrest");
+        assert_eq!(reader.feed(&mut last), Ok(Some(Section::Whole(vec![b'x'; 16_384].into()))));
+        assert_eq!(last, "rest", "what follows the head is left");
     }
 
     #[test]
-    fn a_head_is_found_behind_unknown_frames_and_leaves_the_rest() {
-        let mut bytes = encode(0x1f * 7 + 0x21, &[0; 100]);
-        bytes.extend(encode(HEADERS, b"section"));
-        bytes.extend(b"rest");
-        for size in 1..=bytes.len() {
-            let want = Some((Section::Whole(Bytes::from_static(b"section")), b"rest".to_vec()));
-            assert_eq!(head(&bytes, size, 7), Ok(want), "chunks of {size}");
+    fn room_for_a_payload_in_pieces_never_exceeds_its_length() {
+        let mut gather = Gather::default();
+        assert_eq!(gather.add(vec![1; 600].into(), 1000), None);
+        assert_eq!(gather.add(vec![1; 300].into(), 1000), None);
+        assert!(gather.capacity() <= 1000);
+        assert_eq!(gather.add(vec![1; 100].into(), 1000), Some(vec![1; 1000].into()));
+        assert_eq!(gather.capacity(), 0);
+    }
+
+    #[test]
+    fn what_lies_in_one_chunk_is_not_copied() {
+        let mut stream = encode(HEADERS, &[1; 50]);
+        stream.extend(encode(DATA, &[2; 50]));
+        let chunk = Bytes::from(stream);
+        let mut input = chunk.clone();
+        let Ok(Some(Section::Whole(section))) = HeadReader::new(64).feed(&mut input) else { panic!("a whole head") };
+        let Ok(Some(data)) = Body::default().next(&mut input) else { panic!("some data") };
+        assert!(lies_in(&section, &chunk) && lies_in(&data, &chunk));
+    }
+
+    #[test]
+    fn data_of_one_byte_frames_is_linear() {
+        const FRAMES: usize = 1 << 20;
+        let chunk = Bytes::from(encode(DATA, b"x").repeat(FRAMES));
+        let (mut input, mut body, mut pieces) = (chunk.clone(), Body::default(), 0);
+        while let Some(data) = body.next(&mut input).unwrap() {
+            pieces += 1;
+            assert!(data == "x" && lies_in(&data, &chunk));
+            assert_eq!(input.len(), 3 * (FRAMES - pieces), "each call takes one frame and no more");
         }
-        assert_eq!(head(&encode(HEADERS, b""), 1, 7), Ok(Some((Section::Whole(Bytes::new()), Vec::new()))));
+        assert_eq!(pieces, FRAMES);
     }
 
     #[test]
-    fn a_declared_length_costs_nothing() {
-        let mut huge = vec![0x01];
-        write_varint(super::super::VARINT_MAX, &mut huge);
-        assert_eq!(head(&huge, 1, 1 << 14), Ok(Some((Section::TooLarge, Vec::new()))));
-        let mut unknown = vec![0x21];
-        write_varint(super::super::VARINT_MAX, &mut unknown);
-        unknown.extend([0; 1000]);
-        let mut reader = HeadReader::new(16);
-        assert_eq!(reader.feed(&mut unknown.into()), Ok(None));
-        assert_eq!(reader.section.capacity(), 0, "what is skipped is not kept");
-    }
-
-    #[test]
-    fn one_byte_above_the_limit_is_too_large() {
-        assert!(matches!(head(&encode(HEADERS, &[1; 16]), 64, 16), Ok(Some((Section::Whole(_), _)))));
-        assert!(matches!(head(&encode(HEADERS, &[1; 17]), 64, 16), Ok(Some((Section::TooLarge, _)))));
-    }
-
-    #[test]
-    fn a_data_header_reads_back_at_every_width() {
-        for length in [0, 1, 63, 64, 16_383, 16_384, 65_536, (1 << 30) - 1] {
-            assert_eq!(read_header(&data_header(length)), Some((DATA, length as u64, DATA_HEADER)));
+    fn a_data_header_has_room_for_every_length() {
+        for length in [0, 63, 64, 16_383, 16_384, (1 << 30) - 1] {
+            let header = data_header(length);
+            assert_eq!(read_header(&header), Some((DATA, length as u64, DATA_HEADER)));
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "shorter than 2^30 bytes")]
+    fn a_data_header_of_2_to_the_30_panics() {
+        data_header(1 << 30);
     }
 
     proptest! {
         #[test]
-        fn frames_go_there_and_back(payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..8), size in 1_usize..64) {
-            let bytes: Vec<u8> = payloads.iter().flat_map(|payload| encode(DATA, payload)).collect();
-            prop_assert_eq!(body(&bytes, size), Ok(payloads.concat()));
+        fn frames_there_and_back(
+            sent in prop::collection::vec((0..=VARINT_MAX, prop::collection::vec(any::<u8>(), 0..200)), 0..8),
+            size in 1_usize..40,
+        ) {
+            let stream: Vec<u8> = sent.iter().flat_map(|(kind, payload)| encode(*kind, payload)).collect();
+            prop_assert_eq!(frames(&stream.chunks(size).collect::<Vec<_>>()), (sent, true));
         }
 
         #[test]
-        fn no_bytes_panic_and_no_cut_matters(bytes in proptest::collection::vec(any::<u8>(), 0..200), size in 1_usize..64) {
-            prop_assert_eq!(body(&bytes, size), body(&bytes, usize::MAX));
-            prop_assert_eq!(head(&bytes, size, 32), head(&bytes, usize::MAX, 32));
+        fn any_bytes_read_the_same_in_any_chunks(
+            stream in prop::collection::vec(prop_oneof![0_u8..16, any::<u8>()], 0..200),
+            size in 1_usize..40,
+        ) {
+            prop_assert_eq!(request(&stream.chunks(size).collect::<Vec<_>>()), request(&[&stream]));
         }
     }
 }

@@ -105,7 +105,7 @@ impl ControlStream {
     /// Known frames go on to h3 whole and of bounded size; unknown ones are skipped.
     fn feed(&mut self, mut chunk: Bytes, settings: &mut Option<Settings>) -> Result<Bytes, Breach> {
         let mut visible = BytesMut::new();
-        while let Some(piece) = self.frames.next_piece(&mut chunk) {
+        while let Some(piece) = self.frames.next(&mut chunk) {
             match piece {
                 Piece::Start { kind, length } => self.start(kind, length)?,
                 Piece::Payload(bytes) if is_kept(self.current) => self.payload.put(bytes),

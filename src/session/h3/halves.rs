@@ -228,7 +228,7 @@ impl BodyHalf {
 }
 
 fn decode(body: &mut Body, chunk: &mut Bytes, into: &mut VecDeque<Bytes>) -> Result<(), FrameError> {
-    while let Some(bytes) = body.next_data(chunk)? {
+    while let Some(bytes) = body.next(chunk)? {
         into.push_back(bytes);
     }
     Ok(())

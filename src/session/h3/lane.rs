@@ -67,7 +67,7 @@ impl DatagramLane {
     /// Takes the UDP payloads out of what came on the stream.
     fn decode(&mut self, chunks: VecDeque<Bytes>, into: &mut Vec<Bytes>) -> Result<(), Ended> {
         for mut chunk in chunks {
-            while let Some(capsule) = self.capsules.next_capsule(&mut chunk).map_err(capsule_ended)? {
+            while let Some(capsule) = self.capsules.next(&mut chunk).map_err(capsule_ended)? {
                 // Unknown capsules are skipped (RFC 9297 §3.2).
                 let Capsule::Datagram(datagram) = capsule else { continue };
                 match Datagram::parse(datagram) {
