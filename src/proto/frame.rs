@@ -258,7 +258,7 @@ impl Body {
 }
 
 /// Frame types RFC 9114 gives a meaning (§7.2, Table 1), or reserves because HTTP/2 did (§7.2.8). All others are skipped (§9).
-const fn is_known(kind: u64) -> bool {
+pub(crate) const fn is_known(kind: u64) -> bool {
     matches!(kind, DATA | HEADERS | CANCEL_PUSH | SETTINGS | PUSH_PROMISE | GOAWAY | MAX_PUSH_ID) || matches!(kind, 0x2 | 0x6 | 0x8 | 0x9)
 }
 
