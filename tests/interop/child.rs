@@ -57,7 +57,8 @@ impl Drop for Child {
             eprintln!("cannot end {}: {error}", self.name);
         }
         if thread::panicking() {
-            self.said.extend(self.lines.try_iter());
+            // Ends: the process held the other end of both streams.
+            self.said.extend(self.lines.iter());
             eprintln!("--- {} said:\n{}\n---", self.name, self.said.join("\n"));
         }
     }

@@ -9,6 +9,7 @@ from masque import Trouble, relay, run
 async def many(port, certs, tcp_port, udp_port):
     async with relay(port, certs) as session:
         # All are open before the first byte moves; the two kinds alternate on the connection.
+        await session.settings()
         opening = []
         for _ in range(EACH):
             opening.append(session.connect_tcp(f"127.0.0.1:{tcp_port}"))

@@ -97,7 +97,7 @@ class Relay(QuicConnectionProtocol):
 
     async def connect_udp(self, host, port):
         """A CONNECT-UDP tunnel, by the default template of RFC 9298 section 3."""
-        settings = await within("the relay's SETTINGS", self._settings)
+        settings = await self.settings()
         for setting in (Setting.ENABLE_CONNECT_PROTOCOL, Setting.H3_DATAGRAM):
             if settings.get(setting) != 1:
                 raise Trouble(f"the relay does not announce {setting.name}: {settings}")
@@ -110,6 +110,10 @@ class Relay(QuicConnectionProtocol):
             "capsule-protocol": "?1",
         }
         return await self._open(f"CONNECT-UDP {host}:{port}", head)
+
+    async def settings(self):
+        """What the relay announced: before that, no extended CONNECT may be sent (RFC 9220)."""
+        return await within("the relay's SETTINGS", asyncio.shield(self._settings))
 
     async def _open(self, name, head):
         tunnel = Tunnel(self, name)
