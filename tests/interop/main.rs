@@ -7,6 +7,8 @@
 //! `tests/run` installs what this needs: nginx, dnsmasq, openssl and the Python environment
 //! `target/interop-venv` with aioquic.
 
+#![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::net::TcpListener;
