@@ -82,4 +82,4 @@ fn echo(stream: &TcpStream) {
 }
 
 /// As long as a client waits: it has given up by then.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
