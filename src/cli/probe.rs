@@ -245,8 +245,8 @@ impl From<ProbeError> for Failure {
                  name of the certificate"
                     .to_owned(),
             ),
-            ProbeError::Connect { source: TimedOut, address } => {
-                Some(format!("nothing answers there: is the relay up, and UDP port {} open on the way?", address.port()))
+            ProbeError::Connect { source: TimedOut, .. } | ProbeError::TimedOut { .. } => {
+                Some("nothing answers there: is the relay up, and its UDP port open on the way?".to_owned())
             }
             _ => None,
         };

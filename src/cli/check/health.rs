@@ -11,7 +11,7 @@ use crate::{
     certs::Identity,
     cli::report::{Exit, Failure, say},
     config::Config,
-    probe::{Client, Options},
+    probe::{Client, Options, ProbeError},
     proto::settings::ENABLE_CONNECT_PROTOCOL,
 };
 
@@ -35,14 +35,34 @@ async fn ask_one(address: SocketAddr, identity: &Identity) -> Result<(), Failure
     // The files at hand are the relay's, not its CA's.
     options.pin(identity.leaf().clone())?;
     options.timeout = PATIENCE;
-    let client = Client::open(options).await?;
-    let settings = client.settings().await?;
+    let unhealthy = |source| Failure::from(Unhealthy { address, source });
+    let client = Client::open(options).await.map_err(unhealthy)?;
+    let settings = client.settings().await.map_err(unhealthy)?;
     if settings.get(ENABLE_CONNECT_PROTOCOL) != Some(1) {
         return Err(Failure::says(Exit::Failed, format!("{address} answers, but does not offer CONNECT-UDP")));
     }
     say(format_args!("ok: {address} answered in {:.1?}", client.handshake()));
     client.shut().await;
     Ok(())
+}
+
+/// A listener that does not do what a relay's should.
+#[derive(Debug, thiserror::Error)]
+#[error("the relay at {address} does not answer as it should")]
+struct Unhealthy {
+    address: SocketAddr,
+    source: ProbeError,
+}
+
+impl From<Unhealthy> for Failure {
+    fn from(error: Unhealthy) -> Self {
+        let hint = match &error.source {
+            ProbeError::TimedOut { .. } => "nothing came in time: does it run, with this configuration?",
+            ProbeError::Connect { .. } => "a relay that started before its certificate was renewed still serves the old one: restart it",
+            _ => return Self::new(Exit::Failed, &error, None),
+        };
+        Self::new(Exit::Failed, &error, Some(hint.into()))
+    }
 }
 
 /// A wildcard is reached on loopback.
