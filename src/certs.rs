@@ -168,6 +168,11 @@ impl Identity {
         &self.facts.names
     }
 
+    /// The leaf itself.
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        self.certified.cert.first().expect("load refuses an empty chain")
+    }
+
     /// What the leaf says.
     pub fn facts(&self) -> &Facts {
         &self.facts

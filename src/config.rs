@@ -131,8 +131,7 @@ pub struct Rule {
 }
 
 /// The transport towards the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// Classic CONNECT.
     Tcp,
@@ -197,8 +196,7 @@ pub struct Quic {
 }
 
 /// When Retry is sent (RFC 9000 §8.1.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Retry {
     /// Never.
     Never,
@@ -217,8 +215,7 @@ pub struct Log {
 }
 
 /// How much of a target's name is written down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Privacy {
     /// Name, address and port.
     Full,

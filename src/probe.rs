@@ -20,6 +20,7 @@ mod datagrams;
 mod error;
 mod exchange;
 mod options;
+mod pin;
 mod shared;
 mod stream;
 mod tickets;

@@ -1,5 +1,7 @@
 //! `check`: what `serve` would say about a configuration, without serving; and whether a running relay answers.
 
+mod health;
+
 use std::time::SystemTime;
 
 use super::{
@@ -25,7 +27,7 @@ pub fn run(arguments: &CheckArguments, now: SystemTime) -> Result<(), Failure> {
         say(format_args!("warning: the certificate {}: {complaint}", meant.config.certificate.chain.display()));
     }
     if arguments.health {
-        return Ok(());
+        return health::ask(&meant.config, &identity);
     }
     say(summary(&meant.config, &identity));
     Ok(())
@@ -35,17 +37,20 @@ fn summary(config: &Config, identity: &Identity) -> String {
     let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     let who = match (config.access.open, config.access.tokens.len()) {
         (true, _) => "open to everybody".to_owned(),
-        (false, 1) => "1 token".to_owned(),
-        (false, tokens) => format!("{tokens} tokens"),
+        (false, tokens) => count(tokens, "token"),
     };
     format!(
-        "ok: {} as {} (until {}), {who}, {} rules, {} workers",
+        "ok: {} as {} (until {}), {who}, {}, {}",
         listen.join(", "),
         identity.names().join(", "),
         utc(identity.facts().not_after),
-        config.rules.list.len(),
-        config.workers,
+        count(config.rules.list.len(), "rule"),
+        count(config.workers, "worker"),
     )
+}
+
+fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Beneath the help of `check`.

@@ -210,26 +210,42 @@ fn loopback() -> Vec<SocketAddr> {
 /// What the leaf must name, the name of the URL first: one under which a client on this machine reaches the first address.
 fn names(listen: &[SocketAddr], outward: &[IpAddr]) -> Vec<String> {
     let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
-    let ips: Vec<_> = listen.iter().map(|addr| addr.ip().to_canonical()).collect();
-    let wildcard = ips.iter().any(IpAddr::is_unspecified);
-    // `localhost` may resolve to either.
-    let localhost = wildcard || (ips.contains(&v4) && ips.contains(&v6));
     let mut names: Vec<String> = Vec::new();
-    if localhost {
+    if localhost(listen) {
         names.push("localhost".into());
     }
-    names.extend(ips.iter().filter(|ip| !ip.is_unspecified()).map(ToString::to_string));
+    for ip in listen.iter().map(|addr| addr.ip().to_canonical()) {
+        names.push(match ip {
+            IpAddr::V4(ip) if ip.is_unspecified() => v4.to_string(),
+            IpAddr::V6(ip) if ip.is_unspecified() => v6.to_string(),
+            ip => ip.to_string(),
+        });
+    }
     names.extend(["localhost".into(), v4.to_string(), v6.to_string()]);
-    if wildcard {
+    if listen.iter().any(|addr| addr.ip().is_unspecified()) {
         names.extend(outward.iter().map(ToString::to_string));
     }
-    let mut seen = Vec::new();
+    let mut each = Vec::new();
     for name in names {
-        if !seen.contains(&name) {
-            seen.push(name);
+        if !each.contains(&name) {
+            each.push(name);
         }
     }
-    seen
+    each
+}
+
+/// Whether `localhost` leads to the first port by either of its addresses: clients take the one or the other.
+fn localhost(listen: &[SocketAddr]) -> bool {
+    let Some(first) = listen.first() else { return false };
+    let both = |addr: &SocketAddr| addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let reaches = |loopback: IpAddr| {
+        listen.iter().any(|addr| {
+            let ip = addr.ip();
+            addr.port() == first.port() && (ip == loopback || ip.is_unspecified() && ip.is_ipv4() == loopback.is_ipv4())
+        })
+    };
+    // Two sockets on port 0 get two ports.
+    both(first) || (first.port() != 0 && reaches(Ipv4Addr::LOCALHOST.into()) && reaches(Ipv6Addr::LOCALHOST.into()))
 }
 
 /// The addresses under which other machines see this one: those it would send from. No packet is sent.
@@ -291,10 +307,13 @@ mod tests {
         let lan = ["192.168.1.5".parse().unwrap()];
         for (listen, want) in [
             (&["127.0.0.1:4433", "[::1]:4433"][..], &["localhost", "127.0.0.1", "::1"][..]),
-            (&["127.0.0.1:0"], &["127.0.0.1", "localhost", "::1"]),
+            (&["127.0.0.1:1", "[::1]:2"], &["127.0.0.1", "::1", "localhost"]),
+            (&["127.0.0.1:0", "[::1]:0"], &["127.0.0.1", "::1", "localhost"]),
+            (&["[::1]:0"], &["::1", "localhost", "127.0.0.1"]),
             (&["192.168.1.5:4433"], &["192.168.1.5", "localhost", "127.0.0.1", "::1"]),
-            (&["0.0.0.0:4433"], &["localhost", "127.0.0.1", "::1", "192.168.1.5"]),
-            (&["[::]:4433"], &["localhost", "127.0.0.1", "::1", "192.168.1.5"]),
+            (&["0.0.0.0:4433"], &["127.0.0.1", "localhost", "::1", "192.168.1.5"]),
+            (&["0.0.0.0:4433", "[::1]:4433"], &["localhost", "127.0.0.1", "::1", "192.168.1.5"]),
+            (&["[::]:0"], &["localhost", "::1", "127.0.0.1", "192.168.1.5"]),
         ] {
             assert_eq!(names(&list(listen), &lan), want, "{listen:?}");
         }

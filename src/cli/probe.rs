@@ -1,31 +1,43 @@
-//! `probe`: one tunnel on stdin and stdout.
+//! `probe`: one tunnel on stdin and stdout. Data on stdout, talk on stderr.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use clap::{ArgGroup, Args};
+use http::{HeaderName, HeaderValue};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Stdin, Stdout, stdin, stdout},
+    time::{Instant, sleep_until},
+};
+use zeroize::Zeroizing;
 
-use super::report::Failure;
+use super::report::{Exit, Failure, say};
+use crate::probe::{Answer, Client, Options, ProbeError, StreamEnd, TcpTunnel, UdpTunnel};
 
 /// `probe`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(group = ArgGroup::new("target").required(true))]
 pub struct ProbeArguments {
     /// The relay, `https://HOST[:PORT][/TEMPLATE]`
     #[arg(value_name = "URL")]
     url: String,
     /// Reach this over TCP: stdin goes there until its end, stdout shows the answer
-    #[arg(long, value_name = "HOST:PORT", group = "target")]
-    tcp: Option<String>,
+    #[arg(long, value_name = "HOST:PORT", group = "target", value_parser = target)]
+    tcp: Option<Target>,
     /// Reach this over UDP: every line of stdin is a datagram, and so is every answer
-    #[arg(long, value_name = "HOST:PORT", group = "target")]
-    udp: Option<String>,
+    #[arg(long, value_name = "HOST:PORT", group = "target", value_parser = target)]
+    udp: Option<Target>,
     /// Trust these CAs instead of the system's (PEM)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// The credential, sent as `Proxy-Authorization: Bearer`
-    #[arg(long, value_name = "TOKEN", env = "MASQUE_RELAY_TOKEN", hide_env_values = true, hide_env = true, conflicts_with = "token_file")]
+    #[arg(long, value_name = "TOKEN", env = "MASQUE_RELAY_TOKEN", hide_env = true, hide_env_values = true)]
     token: Option<String>,
-    /// A file with the credential
+    /// A file with the credential; goes before `--token`
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Another field of the request; repeatable
@@ -33,14 +45,293 @@ pub struct ProbeArguments {
     header: Vec<String>,
 }
 
-/// TODO
+/// A target as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    /// Without brackets.
+    host: String,
+    port: u16,
+    /// As written: the `:authority` of a classic CONNECT.
+    text: String,
+}
+
+/// What went through.
+#[derive(Debug, Default)]
+struct Carried {
+    out: u64,
+    back: u64,
+}
+
+/// Opens the tunnel and carries until the target ends it, or, on UDP, until stdin has ended and no answer came for a second.
 pub fn run(arguments: &ProbeArguments) -> Result<(), Failure> {
-    let _ = arguments;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| Failure::io("cannot make the runtime", &source))?;
+    let ended = runtime.block_on(probe(arguments));
+    // A read of stdin that waits for a person must not keep the process.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn probe(arguments: &ProbeArguments) -> Result<(), Failure> {
+    let client = Client::open(arguments.options().await?).await?;
+    say(format_args!("connected to {} in {:.1?}", client.quinn().remote_address(), client.handshake()));
+    let asked = Instant::now();
+    let carried = if let Some(target) = &arguments.tcp {
+        let tunnel = client.connect_tcp(&target.text).await?;
+        answered(&tunnel.answer, asked);
+        carry_tcp(tunnel, stdin(), stdout()).await
+    } else if let Some(target) = &arguments.udp {
+        let tunnel = client.connect_udp(&target.host, target.port).await?;
+        answered(&tunnel.answer, asked);
+        carry_udp(tunnel, stdin(), stdout()).await
+    } else {
+        Err(Failure::says(Exit::Wrong, "neither `--tcp` nor `--udp` is given"))
+    }?;
+    say(format_args!("ended after {:.1?}: {} bytes out, {} back", asked.elapsed(), carried.out, carried.back));
+    client.shut().await;
     Ok(())
 }
+
+/// Status, Proxy-Status and the time it took.
+fn answered(answer: &Answer, asked: Instant) {
+    let after = asked.elapsed();
+    match answer.field("proxy-status") {
+        Some(proxy_status) => {
+            say(format_args!("status {} in {after:.1?}, Proxy-Status {}", answer.status, proxy_status.escape_debug()));
+        }
+        None => say(format_args!("status {} in {after:.1?}", answer.status)),
+    }
+}
+
+async fn carry_tcp(tunnel: TcpTunnel, mut input: Stdin, mut output: Stdout) -> Result<Carried, Failure> {
+    let (mut send, mut recv) = tunnel.split();
+    let (mut out, mut back) = (0, 0);
+    let up = async {
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            let len = input.read(&mut chunk).await.map_err(|source| Failure::io("cannot read stdin", &source))?;
+            if len == 0 {
+                return send.finish().map_err(broke);
+            }
+            send.send(Bytes::copy_from_slice(&chunk[..len])).await.map_err(broke)?;
+            out += len as u64;
+        }
+    };
+    let down = async {
+        while let Some(bytes) = recv.recv().await.map_err(broke)? {
+            write(&mut output, &bytes).await?;
+            back += bytes.len() as u64;
+        }
+        Ok(())
+    };
+    // The target's end is the end; ours only closes our half.
+    let ended = tokio::select! {
+        ended = down => ended,
+        Err(failure) = up => Err(failure),
+    };
+    ended.map(|()| Carried { out, back })
+}
+
+async fn carry_udp(mut tunnel: UdpTunnel, input: Stdin, mut output: Stdout) -> Result<Carried, Failure> {
+    let mut input = BufReader::new(input);
+    let mut carried = Carried::default();
+    let mut line = Vec::new();
+    let mut last = None;
+    loop {
+        tokio::select! {
+            // Cancel safe as long as `line` lives: what was read stays in it.
+            read = input.read_until(b'\n', &mut line), if last.is_none() => {
+                let len = read.map_err(|source| Failure::io("cannot read stdin", &source))?;
+                if line.last() == Some(&b'\n') {
+                    line.pop();
+                }
+                if len > 0 {
+                    tunnel.send_either(&line).await?;
+                    carried.out += line.len() as u64;
+                    line.clear();
+                } else {
+                    last = Some(Instant::now() + LAST_ANSWER);
+                }
+            }
+            packet = tunnel.recv() => {
+                let packet = packet.map_err(broke)?;
+                carried.back += packet.payload.len() as u64;
+                write(&mut output, &packet.payload).await?;
+                write(&mut output, b"\n").await?;
+                last = last.map(|_| Instant::now() + LAST_ANSWER);
+            }
+            () = sleep_until(last.unwrap_or_else(Instant::now)), if last.is_some() => break,
+        }
+    }
+    tunnel.finish().map_err(broke)?;
+    Ok(carried)
+}
+
+async fn write(output: &mut Stdout, bytes: &[u8]) -> Result<(), Failure> {
+    let written = async {
+        output.write_all(bytes).await?;
+        output.flush().await
+    };
+    written.await.map_err(|source| Failure::io("cannot write to stdout", &source))
+}
+
+fn broke(end: StreamEnd) -> Failure {
+    Failure::says(Exit::Failed, format!("the tunnel broke: {end}"))
+}
+
+impl ProbeArguments {
+    async fn options(&self) -> Result<Options, Failure> {
+        // What is wrong with the command comes before what is wrong with the network.
+        let credential = self.credential()?;
+        let fields = self.header.iter().map(|header| field(header)).collect::<Result<Vec<_>, _>>();
+        let fields = fields.map_err(|says| Failure::says(Exit::Wrong, format!("cannot use a `--header`: it {says}")))?;
+        let mut options = Options::resolve(&self.url).await?;
+        match &self.ca {
+            Some(path) => {
+                let pem = fs::read(path).map_err(|source| Failure::io(format!("cannot read {}", path.display()), &source))?;
+                options.trust_pem(&pem).map_err(|error| {
+                    let failure = Failure::from(error);
+                    failure.hint(format!("{} must hold certificates in PEM; a development relay's are in certs/dev/ca.pem", path.display()))
+                })?;
+            }
+            None => options.trust_system()?,
+        }
+        if let Some(token) = credential {
+            options.bearer(&token);
+        }
+        options.fields.extend(fields);
+        // A person may think for as long as they like.
+        options.patience = None;
+        options.keep_alive = Some(KEEP_ALIVE);
+        Ok(options)
+    }
+
+    fn credential(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        let token = match (&self.token_file, &self.token) {
+            (Some(path), _) => Some(read_token(path)?),
+            (None, token) => token.clone().map(Zeroizing::new),
+        };
+        match token {
+            Some(token) if token.is_empty() || HeaderValue::from_str(&token).is_err() => {
+                Err(Failure::says(Exit::Wrong, "cannot use the token: it is empty, or has characters that no field can carry"))
+            }
+            token => Ok(token),
+        }
+    }
+}
+
+/// Headers may be credentials as well.
+impl std::fmt::Debug for ProbeArguments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProbeArguments").field("url", &self.url).field("tcp", &self.tcp).field("udp", &self.udp).finish_non_exhaustive()
+    }
+}
+
+impl From<ProbeError> for Failure {
+    fn from(error: ProbeError) -> Self {
+        use quinn::ConnectionError::{TimedOut, TransportError};
+        let exit = match error {
+            ProbeError::Url { .. } | ProbeError::Template { .. } | ProbeError::RootPem { .. } | ProbeError::NoRoots => Exit::Wrong,
+            _ => Exit::Failed,
+        };
+        let hint = match &error {
+            ProbeError::Url { .. } => Some("write it like `https://relay.example` or `https://[2001:db8::7]:4433`".to_owned()),
+            ProbeError::NoSystemRoots => Some("name the relay's CA with `--ca FILE`".to_owned()),
+            ProbeError::Refused(refused) if refused.status == 407 => {
+                Some("the relay asks for a credential: `--token-file FILE`, `--token TOKEN`, or `--header 'NAME: VALUE'`".to_owned())
+            }
+            ProbeError::Connect { source: TransportError(fault), .. } if is_alert(fault.code) => Some(
+                "the relay's certificate is not trusted, or the two do not agree on TLS: `--ca FILE` names the CA, and the URL must use a \
+                 name of the certificate"
+                    .to_owned(),
+            ),
+            ProbeError::Connect { source: TimedOut, .. } | ProbeError::TimedOut { .. } => {
+                Some("nothing answers there: is the relay up, and its UDP port open on the way?".to_owned())
+            }
+            _ => None,
+        };
+        Self::new(exit, &error, hint)
+    }
+}
+
+/// QUIC carries TLS alerts as codes of their own (RFC 9001 §4.8).
+fn is_alert(code: quinn::TransportErrorCode) -> bool {
+    (0x100..0x200).contains(&u64::from(code))
+}
+
+fn read_token(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let text = fs::read_to_string(path).map_err(|source| {
+        Failure::io(format!("cannot read the token {}", path.display()), &source).hint("`serve --dev` writes one to certs/dev/token")
+    })?;
+    Ok(Zeroizing::new(Zeroizing::new(text).trim().to_owned()))
+}
+
+/// `HOST:PORT`, an IPv6 address in brackets.
+fn target(text: &str) -> Result<Target, String> {
+    let wrong =
+        || format!("must be a name or an address with a port, like `example.com:443` or `[2001:db8::1]:53`, not `{}`", text.escape_debug());
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let host = match host.strip_prefix('[') {
+        Some(host) => host.strip_suffix(']').ok_or_else(wrong)?,
+        None if host.contains(':') => return Err(wrong()),
+        None => host,
+    };
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+    if host.is_empty() || host.bytes().any(|byte| byte <= b' ' || byte >= 0x7f) {
+        return Err(wrong());
+    }
+    Ok(Target { host: host.into(), port, text: text.into() })
+}
+
+/// `NAME: VALUE`. The value is not repeated: it may be a credential.
+fn field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("must be a name, a colon and a value, like `x-relay-token: TOKEN`")?;
+    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| "must start with the name of a field".to_owned())?;
+    let value = value.trim();
+    if HeaderValue::from_str(value).is_err() {
+        return Err("has characters that no field can carry".into());
+    }
+    Ok((name.as_str().into(), value.into()))
+}
+
+/// How long a UDP target may take to its last answer.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
+/// Under the idle limit of every relay and most NATs.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Beneath the help of `probe`.
 pub const HELP: &str = "\
 The token may also be in MASQUE_RELAY_TOKEN. Status, Proxy-Status and timings go to stderr.
 Example: echo hello | masque-relay probe https://localhost:4433 --ca certs/dev/ca.pem \\
            --token-file certs/dev/token --tcp 127.0.0.1:7";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_what_connect_takes() {
+        for (text, host, port) in
+            [("example.com:443", "example.com", 443), ("192.0.2.1:1", "192.0.2.1", 1), ("[2001:db8::1]:65535", "2001:db8::1", 65535)]
+        {
+            assert_eq!(target(text).unwrap(), Target { host: host.into(), port, text: text.into() });
+        }
+        for text in
+            ["", "example.com", "example.com:", "example.com:0", "example.com:65536", ":443", "2001:db8::1:443", "[::1:443", "a b:1"]
+        {
+            assert!(target(text).unwrap_err().contains("must be"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn fields_are_lower_case_and_their_values_not_repeated() {
+        assert_eq!(field("X-Relay-Token:  abc ").unwrap(), ("x-relay-token".into(), "abc".into()));
+        for text in ["secret", ":secret: x", "a b: secret", "a: secret\n"] {
+            if let Err(error) = field(text) {
+                assert!(!error.contains("secret"), "{error}");
+            }
+        }
+        assert!(field("secret").is_err() && field("a b: secret").is_err() && field("a: sec\nret").is_err());
+    }
+}

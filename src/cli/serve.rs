@@ -74,8 +74,15 @@ async fn run_until_signalled(server: Server, signals: &mut Signals, grace: Durat
             info!("all tunnels ended; stopped");
             Ok(())
         }
-        cut => Err(Failure::says(Exit::Failed, format!("{cut} tunnels did not end within {grace:?} and were cut"))
-            .hint("`timeouts.drain` gives them more time")),
+        cut => Err(Failure::says(
+            Exit::Failed,
+            format!(
+                "{cut} {} did not end within {grace:?} and {} cut",
+                if cut == 1 { "tunnel" } else { "tunnels" },
+                if cut == 1 { "was" } else { "were" }
+            ),
+        )
+        .hint("`timeouts.drain` gives them more time")),
     }
 }
 

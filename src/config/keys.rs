@@ -116,13 +116,7 @@ pub static KEYS: &[Key] = &[
             config.templates = list(value, 16, |one| parsed(one, |text| Template::parse(text).map_err(|error| error.to_string())))?;
             Ok(())
         },
-        show: |config| {
-            // The template's own text is gone; laying out stand-ins gives one that means the same.
-            let text = |template: &Template| {
-                template.expand(HOST, PORT).replace(HOST, "{target_host}").replace(&PORT.to_string(), "{target_port}")
-            };
-            quoted_list(&config.templates.iter().map(text).collect::<Vec<_>>())
-        },
+        show: |config| quoted_list(&config.templates),
     },
     Key {
         path: "certificate.chain",
@@ -290,7 +284,3 @@ pub static KEYS: &[Key] = &[
         show: |config| word(&PRIVACIES, config.log.privacy),
     },
 ];
-
-/// Stand-ins that occur in no sensible path.
-const HOST: &str = "target-host-stands-here";
-const PORT: u16 = 60_613;

@@ -76,7 +76,7 @@ pub struct Options {
     /// Whether 0-RTT is tried where a ticket allows it.
     pub early_data: bool,
     /// rustls resumes a session only under the very configuration that made it.
-    tls: Option<Arc<rustls::ClientConfig>>,
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// When our SETTINGS are sent.

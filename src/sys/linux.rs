@@ -88,13 +88,13 @@ pub(super) fn send_joined(socket: &UdpSocket, run: &[Bytes]) -> io::Result<()> {
     message.msg_iovlen = run.len().min(parts.len());
     message.msg_control = control.0.as_mut_ptr().cast();
     // SAFETY: CMSG_SPACE only computes.
-    message.msg_controllen = unsafe { libc::CMSG_SPACE(mem::size_of::<u16>() as u32) } as usize;
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as usize;
     // SAFETY: the control buffer is aligned and larger than CMSG_SPACE of a u16, so that the first header and its data lie inside.
     unsafe {
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         (*header).cmsg_level = libc::SOL_UDP;
         (*header).cmsg_type = libc::UDP_SEGMENT;
-        (*header).cmsg_len = libc::CMSG_LEN(mem::size_of::<u16>() as u32) as usize;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as usize;
         libc::CMSG_DATA(header).cast::<u16>().write_unaligned(segment);
     }
     // SAFETY: all pointers lead to live buffers; the kernel only reads them.
@@ -195,7 +195,7 @@ pub fn allowed_cpus() -> io::Result<Vec<usize>> {
     // SAFETY: cpu_set_t is plain data, for which zero is a value.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
     // SAFETY: the kernel writes at most the size given.
-    if unsafe { libc::sched_getaffinity(0, mem::size_of_val(&set), &raw mut set) } != 0 {
+    if unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) } != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: CPU_ISSET reads within the set for every number below its size.
@@ -212,7 +212,7 @@ pub fn pin_to(cpu: usize) -> io::Result<()> {
     // SAFETY: the number is below the set's size.
     unsafe { libc::CPU_SET(cpu, &mut set) };
     // SAFETY: the kernel reads the size given.
-    if unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &raw const set) } != 0 {
+    if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
@@ -235,6 +235,6 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 
 fn set<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, value: T) -> io::Result<()> {
     // SAFETY: the kernel reads `size_of::<T>()` bytes of a live value.
-    let result = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), mem::size_of::<T>() as libc::socklen_t) };
+    let result = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<T>() as libc::socklen_t) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -87,7 +87,7 @@ impl Flow {
     /// Takes a connected, non-blocking socket onto the current runtime. At most `unanswered_packets` go out before the first one comes back.
     pub fn new(socket: UdpSocket, unanswered_packets: u32, metrics: Arc<Metrics>) -> io::Result<Self> {
         Ok(Self {
-            socket: AsyncFd::with_interest(socket, Interest::READABLE)?,
+            socket: AsyncFd::register_with_interest(socket, Interest::READABLE)?,
             metrics,
             unanswered: AtomicU32::new(unanswered_packets),
             answered: AtomicBool::new(false),

@@ -36,11 +36,13 @@ fn bound(run: impl FnOnce()) {
 fn a_good_configuration_is_summed_up() {
     let home = Home::new().with_certificate();
     home.write("relay.toml", GOOD);
-    bound(|| insta::assert_snapshot!(home.run(&["check", "--config", "relay.toml"]), @r"
+    bound(|| {
+        insta::assert_snapshot!(home.run(&["check", "--config", "relay.toml"]), @r"
     exit 0
     -- stderr
     ok: 192.0.2.7:443, [2001:db8::7]:443 as relay.example, 192.0.2.7 (until DATE), 1 token, 3 rules, 2 workers
-    "));
+    ")
+    });
 }
 
 #[test]
@@ -49,7 +51,8 @@ fn what_is_meant_is_shown_with_its_sources() {
     home.write("relay.toml", GOOD);
     let mut command = home.command(&["check", "--config", "relay.toml", "--show", "--workers", "3"]);
     command.env("MASQUE_RELAY_ALLOW_PRIVATE", "true").env("MASQUE_RELAY_WORKERS", "1");
-    bound(|| insta::assert_snapshot!(shown(command), @r#"
+    bound(|| {
+        insta::assert_snapshot!(shown(command), @r#"
     exit 0
     -- stdout
     listen = ["192.0.2.7:443", "[2001:db8::7]:443"]  # relay.toml line 2
@@ -112,7 +115,8 @@ fn what_is_meant_is_shown_with_its_sources() {
     #   (before it has authenticated: 1.5 MiB in all)
     -- stderr
     ok: 192.0.2.7:443, [2001:db8::7]:443 as relay.example, 192.0.2.7 (until DATE), 1 token, 3 rules, 3 workers
-    "#));
+    "#)
+    });
 }
 
 #[test]
@@ -201,20 +205,24 @@ fn without_anything_it_says_what_is_needed() {
 fn flags_alone_are_a_configuration() {
     let home = Home::new().with_certificate();
     let arguments = ["check", "--cert", "certs/cert.pem", "--key", "certs/key.pem", "--listen", "127.0.0.1:4433", "--workers", "1"];
-    bound(|| insta::assert_snapshot!(home.run(&arguments), @r"
+    bound(|| {
+        insta::assert_snapshot!(home.run(&arguments), @r"
     exit 0
     -- stderr
-    ok: 127.0.0.1:4433 as relay.example, 192.0.2.7 (until DATE), 0 tokens, 0 rules, 1 workers
-    "));
+    ok: 127.0.0.1:4433 as relay.example, 192.0.2.7 (until DATE), 0 tokens, 0 rules, 1 worker
+    ")
+    });
     let mut command = home.command(&["check"]);
     for (name, value) in [("CERT", "certs/cert.pem"), ("KEY", "certs/key.pem"), ("LISTEN", "127.0.0.1:1,[::1]:2"), ("WORKERS", "2")] {
         command.env(format!("MASQUE_RELAY_{name}"), value);
     }
-    bound(|| insta::assert_snapshot!(shown(command), @r"
+    bound(|| {
+        insta::assert_snapshot!(shown(command), @r"
     exit 0
     -- stderr
     ok: 127.0.0.1:1, [::1]:2 as relay.example, 192.0.2.7 (until DATE), 0 tokens, 0 rules, 2 workers
-    "));
+    ")
+    });
 }
 
 #[test]

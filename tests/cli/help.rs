@@ -118,7 +118,7 @@ fn probe() {
                                   every answer
           --ca <FILE>             Trust these CAs instead of the system's (PEM)
           --token <TOKEN>         The credential, sent as `Proxy-Authorization: Bearer`
-          --token-file <FILE>     A file with the credential
+          --token-file <FILE>     A file with the credential; goes before `--token`
           --header <NAME: VALUE>  Another field of the request; repeatable
       -h, --help                  Print help
 
