@@ -7,11 +7,13 @@ mod system;
 #[cfg(not(target_os = "linux"))]
 #[path = "sys/plain.rs"]
 mod system;
+mod readable;
 
 use std::{io, net::UdpSocket};
 
 use bytes::Bytes;
 
+pub use readable::watch_reading;
 pub use system::{
     Arena, Received, allowed_cpus, drain_errors, pin_to, prepare_upstream, raise_descriptor_limit, receive, steer_by_connection_id,
 };

@@ -30,7 +30,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    io::{Interest, unix::AsyncFd},
+    io::unix::AsyncFd,
     sync::Notify,
     time::{Instant, sleep_until},
 };
@@ -53,7 +53,6 @@ thread_local! {
 /// The upstream of one UDP tunnel, shared between the tunnel's task and the connection's pump.
 #[derive(Debug)]
 pub struct Flow {
-    /// Registered for reading only: with writing, every packet sent would wake the task once more when its buffer is freed.
     socket: AsyncFd<UdpSocket>,
     metrics: Arc<Metrics>,
     /// Packets that may still go to a target that has not answered.
@@ -87,7 +86,7 @@ impl Flow {
     /// Takes a connected, non-blocking socket onto the current runtime. At most `unanswered_packets` go out before the first one comes back.
     pub fn new(socket: UdpSocket, unanswered_packets: u32, metrics: Arc<Metrics>) -> io::Result<Self> {
         Ok(Self {
-            socket: AsyncFd::register_with_interest(socket, Interest::READABLE)?,
+            socket: sys::watch_reading(socket)?,
             metrics,
             unanswered: AtomicU32::new(unanswered_packets),
             answered: AtomicBool::new(false),
