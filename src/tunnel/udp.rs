@@ -169,7 +169,7 @@ impl Flow {
 
     /// Waits for packets of the target and hands them to `lane`, in one synchronous stretch. Cancel safe.
     async fn receive(&self, lane: &mut impl Lane) -> Result<(), Ended> {
-        let mut ready = self.socket.readable().await.map_err(Ended::Unreachable)?;
+        let mut ready = self.socket.ready(sys::READABLE_OR_BROKEN).await.map_err(Ended::Unreachable)?;
         let messages = ARENA.with_borrow_mut(|arena| match sys::receive(self.socket.get_ref(), arena) {
             Ok(packets) => {
                 self.answered.store(true, Relaxed);
@@ -229,7 +229,7 @@ async fn carry(lane: &mut impl Lane, flow: &Flow, idle: Duration, cut: impl Futu
                 payloads.clear();
                 false
             }),
-            ready = flow.socket.readable() => match ready {
+            ready = flow.socket.ready(sys::READABLE_OR_BROKEN) => match ready {
                 Ok(_) => Ok(true),
                 Err(error) => Err(Ended::Unreachable(error)),
             },

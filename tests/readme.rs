@@ -1,0 +1,214 @@
+//! The README is executed: its configuration loads, its defaults are the defaults, its commands parse, its files exist.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::CommandFactory;
+use masque_relay::{
+    cli::Arguments,
+    config::{Config, file::Settings, keys::KEYS},
+};
+
+#[test]
+fn every_toml_block_loads() {
+    let readme = read("README.md");
+    let blocks = blocks(&readme, &["toml"]);
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let mut settings = Settings::new();
+        settings.parse(Path::new("README.md"), block);
+        if let Err(error) = settings.finish() {
+            panic!("{error}\n{block}");
+        }
+    }
+}
+
+#[test]
+fn the_table_of_keys_is_what_the_code_says() {
+    let table = table();
+    assert!(read("README.md").contains(&table), "README.md must hold this table:\n{table}");
+}
+
+/// The keys with their defaults, as the README shows them.
+fn table() -> String {
+    let defaults = Config::default();
+    let rows = KEYS.iter().map(|key| {
+        let default = match (key.path, (key.show)(&defaults)) {
+            // The library's default is one; `serve` and `check` start from what the machine has.
+            ("workers", _) => "`\"auto\"`".to_owned(),
+            (_, nothing) if nothing == r#""""# => "required".to_owned(),
+            (_, value) => format!("`{value}`"),
+        };
+        format!("| `{}` | {default} | {} |\n", key.path, key.about)
+    });
+    format!("| key | default | meaning |\n| --- | --- | --- |\n{}\n", rows.collect::<String>())
+}
+
+#[test]
+fn every_command_parses() {
+    let readme = read("README.md");
+    let mut commands: Vec<_> = blocks(&readme, &["sh", "ini"]).into_iter().flat_map(relay_commands).collect();
+    let in_blocks = commands.len();
+    commands.extend(spans(&readme).flat_map(relay_commands));
+    assert!(in_blocks >= 8 && commands.len() > in_blocks, "commands were overlooked: {commands:?}");
+    for command in commands {
+        match Arguments::command().try_get_matches_from(&command) {
+            Ok(_) => {}
+            Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {}
+            Err(error) => panic!("{}: {error}", command.join(" ")),
+        }
+    }
+}
+
+/// What runs the relay in a piece of shell or of a unit file: its argument vectors.
+fn relay_commands(text: &str) -> Vec<Vec<String>> {
+    let text = text.replace("\\\n", " ");
+    let mut found = Vec::new();
+    for line in text.lines() {
+        for mut words in commands(line.strip_prefix("ExecStart=").unwrap_or(line)) {
+            let Some(program) = words.first() else { continue };
+            if program == "cargo" && words.get(1).is_some_and(|word| word == "run") {
+                let rest = words.iter().position(|word| word == "--").expect("`cargo run` hands its words on after `--`");
+                found.push([vec!["masque-relay".into()], words.split_off(rest + 1)].concat());
+            } else if program.rsplit('/').next() == Some("masque-relay") && words.len() > 1 {
+                found.push(words);
+            }
+        }
+    }
+    found
+}
+
+/// The commands of a line: words, with quotes taken off, cut at `|` and `&&` and ended by `#`.
+fn commands(line: &str) -> Vec<Vec<String>> {
+    let (mut all, mut words, mut word, mut quote) = (Vec::new(), Vec::new(), None::<String>, None);
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, '#') if word.is_none() => break,
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    for words in words.split(|word| word == "|" || word == "&&") {
+        all.push(words.to_vec());
+    }
+    all
+}
+
+#[test]
+fn every_file_it_names_is_there() {
+    let readme = read("README.md");
+    let linked = readme.match_indices("](").map(|(at, _)| readme[at + 2..].split(')').next().unwrap_or_default());
+    let linked: BTreeSet<_> = linked.filter(|link| !link.contains("://") && !link.starts_with('#')).chain(["tests/run"]).collect();
+    assert!(linked.len() > 3, "links were overlooked: {linked:?}");
+    let missing: Vec<_> = linked.into_iter().filter(|file| !Path::new(file).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_rust_it_asks_for_is_the_manifests() {
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("Cargo.toml is TOML");
+    let rust = manifest["package"]["rust-version"].as_str().expect("a rust-version");
+    assert!(read("README.md").contains(&format!("Rust {rust} or newer")), "rust-version is {rust}");
+}
+
+#[test]
+fn the_buffers_it_tells_to_allow_are_those_asked_for() {
+    let size = Config::default().quic.socket_buffer;
+    assert!(read("README.md").contains(&format!("net.core.rmem_max={size} net.core.wmem_max={size}")));
+    assert_eq!(size, 4 << 20, "the README says 4 MiB");
+}
+
+/// A statement has a test that carries its number, or a reason for which it is not kept. What is kept in part has both.
+#[test]
+fn every_statement_has_a_test_or_a_reason() {
+    let readme = read("README.md");
+    let mut settled: BTreeSet<u32> = sources().iter().flat_map(|path| tested(&read(path))).collect();
+    settled.extend(readme.lines().flat_map(excused));
+    let open: Vec<_> = (1..=80).filter(|number| !settled.contains(number)).map(|number| format!("C-{number:02}")).collect();
+    assert!(open.is_empty(), "neither tested nor excused in README.md: {}", open.join(", "));
+}
+
+/// The numbers of `fn c21_…`.
+fn tested(text: &str) -> Vec<u32> {
+    let names = text.match_indices("fn c").map(|(at, start)| &text[at + start.len()..]);
+    names.filter_map(|name| name.split_once('_')?.0.parse().ok()).collect()
+}
+
+/// The numbers a row begins with, up to the colon; none if it says `in part`.
+fn excused(row: &str) -> Vec<u32> {
+    let head = row.split(':').next().filter(|head| head.starts_with("| C-") && !head.contains("in part")).unwrap_or_default();
+    head.match_indices("C-").filter_map(|(at, _)| head.get(at + 2..at + 4)?.parse().ok()).collect()
+}
+
+/// The Rust files of src/ and tests/.
+fn sources() -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![PathBuf::from("src"), PathBuf::from("tests")]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("src/ and tests/ can be listed") {
+            let path = entry.expect("an entry of a folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}
+
+/// The fenced blocks in these languages.
+fn blocks<'a>(text: &'a str, languages: &[&str]) -> Vec<&'a str> {
+    // Between fences, every second piece is a block, its first line the language.
+    let pieces = text.split("```").skip(1).step_by(2).filter_map(|piece| piece.split_once('\n'));
+    pieces.filter(|(language, _)| languages.contains(language)).map(|(_, block)| block).collect()
+}
+
+/// Code inside prose.
+fn spans(text: &str) -> impl Iterator<Item = &str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|prose| prose.split('`').skip(1).step_by(2))
+}
+
+mod itself {
+    use super::*;
+
+    #[test]
+    fn finds_commands_behind_pipes_quotes_and_comments() {
+        for (text, want) in [
+            ("echo hi | target/release/masque-relay probe 'a b' # said", &[&["target/release/masque-relay", "probe", "a b"][..]][..]),
+            ("cargo run --release -- serve --dev", &[&["masque-relay", "serve", "--dev"]]),
+            ("ExecStart=/usr/local/bin/masque-relay serve\nUser=masque-relay", &[&["/usr/local/bin/masque-relay", "serve"]]),
+            (
+                "masque-relay cert ca && masque-relay cert \\\n  token",
+                &[&["masque-relay", "cert", "ca"], &["masque-relay", "cert", "token"]],
+            ),
+            ("masque-relay # alone\nuseradd masque-relay\n# masque-relay x", &[]),
+        ] {
+            assert_eq!(relay_commands(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn finds_the_numbers_of_statements() {
+        assert_eq!(tested("async fn c21_port() {}\nfn c05_x_and_c06() {}\nfn call_it() {}\nfn c_1() {}"), [21, 5]);
+        for (row, want) in
+            [("| C-16, C-17: on HTTP/1.1 | see C-18 |", &[16, 17][..]), ("| C-46, in part: users | later |", &[]), ("C-01: as said", &[])]
+        {
+            assert_eq!(excused(row), want);
+        }
+    }
+}
