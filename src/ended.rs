@@ -142,9 +142,12 @@ impl Ended {
             // RFC 9298 §3.1: a UDP tunnel whose target is gone is closed; nothing of it is cut off.
             Self::Done | Self::ClientFinished | Self::Unreachable(_) | Self::Idle => None,
             Self::TargetLost(_) => Some(Reset::Connect),
-            Self::ClientReset(_) | Self::ClientStopped(_) | Self::ClientLost(_) | Self::Stalled | Self::Misframed { .. } | Self::Drained => {
-                Some(Reset::Cancelled)
-            }
+            Self::ClientReset(_)
+            | Self::ClientStopped(_)
+            | Self::ClientLost(_)
+            | Self::Stalled
+            | Self::Misframed { .. }
+            | Self::Drained => Some(Reset::Cancelled),
             Self::Malformed(_) | Self::PayloadTooLong => Some(Reset::Message),
             Self::DatagramOnTcp => Some(Reset::Datagram),
         }

@@ -97,9 +97,11 @@ impl StartError {
                 "ports below 1024 need CAP_NET_BIND_SERVICE; or listen above, like `--listen {}`",
                 SocketAddr::new(addr.ip(), 8443)
             )),
-            Self::Bind { addr, source } if source.kind() == io::ErrorKind::AddrInUse => {
-                Some(format!("`ss -lunp 'sport = :{}'` shows who has it; another port is `--listen {}`", addr.port(), SocketAddr::new(addr.ip(), 0)))
-            }
+            Self::Bind { addr, source } if source.kind() == io::ErrorKind::AddrInUse => Some(format!(
+                "`ss -lunp 'sport = :{}'` shows who has it; another port is `--listen {}`",
+                addr.port(),
+                SocketAddr::new(addr.ip(), 0)
+            )),
             Self::Bind { addr, source } if source.kind() == io::ErrorKind::AddrNotAvailable => {
                 Some(format!("no interface of this machine has {}; `ip address` lists those it has", addr.ip()))
             }

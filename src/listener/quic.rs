@@ -10,8 +10,7 @@ use std::{
 use aws_lc_rs::{hkdf, hmac};
 use quinn::{
     ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-    congestion::CubicConfig,
-    crypto::rustls::QuicServerConfig,
+    congestion::CubicConfig, crypto::rustls::QuicServerConfig,
 };
 use quinn_proto::ConnectionId;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};

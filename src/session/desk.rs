@@ -65,8 +65,12 @@ impl Desk {
             control: OnceLock::new(),
             watched: Mutex::new(Vec::new()),
         });
-        let transport =
-            Transport { uni: h3_quinn::Connection::new((*link).clone()), opening: None, settings: Some(settings), shared: Arc::clone(&shared) };
+        let transport = Transport {
+            uni: h3_quinn::Connection::new((*link).clone()),
+            opening: None,
+            settings: Some(settings),
+            shared: Arc::clone(&shared),
+        };
         let h3 = h3::server::builder().send_grease(false).build(transport).await.map_err(|_| Over)?;
         Ok(Self { h3, shared })
     }

@@ -116,8 +116,7 @@ pub fn receive<'a>(socket: &UdpSocket, arena: &'a mut Arena) -> io::Result<Recei
         header.msg_hdr.msg_controllen = CONTROL;
     }
     // SAFETY: the first `wanted` headers lead to live buffers of the lengths they state.
-    let count =
-        unsafe { libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), wanted as u32, libc::MSG_DONTWAIT, ptr::null_mut()) };
+    let count = unsafe { libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), wanted as u32, libc::MSG_DONTWAIT, ptr::null_mut()) };
     let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
     arena.messages.clear();
     for header in &headers[..count] {
@@ -177,13 +176,13 @@ pub fn steer_by_connection_id(socket: &UdpSocket, workers: u32) -> io::Result<()
     let mut program = [
         load(0),
         op(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 2, 0, 0x80), // a long header: look further
-        load(2),                                                     // byte 1 of a short header's connection ID
+        load(2),                                                      // byte 1 of a short header's connection ID
         op(libc::BPF_JMP | libc::BPF_JA, 0, 0, 3),
         op(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, 0x30), // the long header's type
         op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 3, 0x20), // not Handshake: by hash
         load(7),                                                     // byte 1 of its connection ID
         op(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, 0, workers),
-        op(libc::BPF_RET | 0x10, 0, 0, 0), // 0x10: the accumulator
+        op(libc::BPF_RET | 0x10, 0, 0, 0),               // 0x10: the accumulator
         op(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX), // no such socket: by hash
     ];
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };

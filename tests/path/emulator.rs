@@ -9,7 +9,7 @@
 //! What happens to a packet is decided by [`Link`], which does no I/O and knows no clock; all its chances come from the seed, so the same
 //! packets at the same times fare the same. Delivery is as exact as tokio's timer: a millisecond.
 //!
-//! Tests and benches take this file in by `#[path = "…/path.rs"] mod path;`. Its own tests are in `path/main.rs`.
+//! Tests and benches take this file in by `#[path = "…/emulator.rs"] mod path;`. Its own tests are in `main.rs` beside it.
 
 use std::{
     cmp::Reverse,

@@ -1,6 +1,6 @@
 //! What the path emulator does to packets.
 
-#[path = "../path.rs"]
+#[path = "emulator.rs"]
 mod path;
 
 #[cfg(test)]

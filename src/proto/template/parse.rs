@@ -185,7 +185,7 @@ pub(super) mod tests {
 
     use super::{super::WELL_KNOWN, *};
 
-    pub(in super::super) const GOOD: &[&str] = &[
+    pub(in crate::proto) const GOOD: &[&str] = &[
         WELL_KNOWN,
         "https://relay.example/.well-known/masque/udp/{target_host}/{target_port}/",
         "HTTPS://relay.example:8443/{target_host}/{target_port}",

@@ -34,7 +34,9 @@ enum Kind {
     Unknown,
     Control(Box<ControlStream>),
     Encoder,
-    Decoder { skipping: bool },
+    Decoder {
+        skipping: bool,
+    },
     /// Any other type: h3 stops it and nobody reads it.
     Other,
 }

@@ -71,7 +71,14 @@ impl Exchange for H3Exchange {
         // quinn puts DATAGRAM frames in front of STREAM frames: let it send the answer before the first packet of the target is there.
         tokio::task::yield_now().await;
         self.registration.carry(Arc::clone(flow));
-        Ok(DatagramLane::new(self.send, BodyHalf::new(self.recv, self.left), self.datagrams, self.registration, Arc::clone(flow), self.capsule_stall))
+        Ok(DatagramLane::new(
+            self.send,
+            BodyHalf::new(self.recv, self.left),
+            self.datagrams,
+            self.registration,
+            Arc::clone(flow),
+            self.capsule_stall,
+        ))
     }
 
     async fn refuse(mut self, answer: Head) {

@@ -126,9 +126,7 @@ impl RecvHalf {
             let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
             // Cancel safe: made anew at every poll, it takes nothing before it is ready.
             let read = std::task::ready!(pin!(self.stream.read_chunks(&mut chunks)).poll(cx));
-            Poll::Ready(read.map(|count| {
-                count.map(|count| chunks.into_iter().take(count).for_each(&mut take)).is_some()
-            }))
+            Poll::Ready(read.map(|count| count.map(|count| chunks.into_iter().take(count).for_each(&mut take)).is_some()))
         })
         .await;
         match read {
