@@ -2,7 +2,7 @@
 
 use bolero::check;
 use bytes::Bytes;
-use masque_relay::proto::frame::{Body, FrameError, Frames, HeadReader, Piece, Section};
+use masque_relay::proto::frame::{Body, DATA, FrameError, Frames, HEADERS, HeadReader, Piece, Section};
 
 use super::{chunks, parts, stream};
 
@@ -15,7 +15,25 @@ fn the_cut_changes_nothing() {
         let cut = chunks(&stream, cuts);
         assert_eq!(request(&cut), request(std::slice::from_ref(&stream)));
         assert_eq!(tunnel(&cut), tunnel(std::slice::from_ref(&stream)));
-        assert_eq!(frames(&cut), frames(std::slice::from_ref(&stream)));
+        assert_eq!(frames(&cut), frames(&[stream]));
+    });
+}
+
+/// The readers say what the frames say they read.
+#[test]
+fn the_readers_agree_with_the_frames() {
+    check!().with_generator((parts(), bolero::produce::<Vec<u8>>())).with_test_time(super::TIME).for_each(|(parts, cuts)| {
+        let cut = chunks(&stream(parts), cuts);
+        let (frames, at_boundary) = frames(&cut);
+        let payloads = |wanted| frames.iter().filter(move |(kind, ..)| *kind == wanted).map(|(.., payload)| &payload[..]);
+        if let (Some(Section::Whole(section)), ..) = request(&cut) {
+            assert_eq!(payloads(HEADERS).next(), Some(&section[..]));
+        }
+        let (data, end) = tunnel(&cut);
+        if let Ok(()) | Err(FrameError::Truncated) = end {
+            assert_eq!(payloads(DATA).collect::<Vec<_>>().concat(), data);
+            assert_eq!(end.is_ok(), at_boundary);
+        }
     });
 }
 

@@ -1,5 +1,7 @@
 //! SETTINGS: what is accepted is written and read the same.
 
+use std::collections::HashSet;
+
 use bolero::check;
 use masque_relay::proto::{
     codes::h3,
@@ -16,6 +18,8 @@ fn what_is_accepted_is_written_and_read_the_same() {
             Ok(settings) => {
                 let written = settings.encode();
                 assert!(written.len() <= payload.len());
+                let ids: HashSet<_> = settings.0.iter().map(|(id, _)| id).collect();
+                assert_eq!(ids.len(), settings.0.len(), "none stands twice");
                 assert!(settings.get(H3_DATAGRAM).is_none_or(|value| value <= 1));
                 assert_eq!(Settings::parse(&written), Ok(settings));
             }
