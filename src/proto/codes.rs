@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn greased_codes_have_no_name() {
-        for n in (0..100).chain([(super::super::VARINT_MAX - 0x21) / 0x1f]) {
+        for n in (0..100).chain([(crate::proto::VARINT_MAX - 0x21) / 0x1f]) {
             assert_eq!(h3_name(0x1f * n + 0x21), None, "N = {n}");
         }
     }
