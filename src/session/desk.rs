@@ -271,18 +271,15 @@ impl<B: Buf> quic::SendStream<B> for Uni {
 
     fn send_data<T: Into<WriteBuf<B>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
         let mut outbound = lock(&self.outbound);
-        match self.settings.take() {
+        if let Some(settings) = self.settings.take() {
             // The stream's type is 0x00 (RFC 9114 §6.2.1).
-            Some(settings) => {
-                outbound.queue.extend_from_slice(&[0x00]);
-                outbound.queue.extend_from_slice(&frame::encode(frame::SETTINGS, &settings.encode()));
-            }
-            None => {
-                let mut written: WriteBuf<B> = data.into();
-                let bytes = written.copy_to_bytes(written.remaining());
-                outbound.queue.extend_from_slice(&bytes);
-            }
+            outbound.queue.extend_from_slice(&[0x00]);
+            outbound.queue.extend_from_slice(&frame::encode(frame::SETTINGS, &settings.encode()));
+            return Ok(());
         }
+        let mut written: WriteBuf<B> = data.into();
+        let bytes = written.copy_to_bytes(written.remaining());
+        outbound.queue.extend_from_slice(&bytes);
         Ok(())
     }
 

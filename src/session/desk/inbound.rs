@@ -111,13 +111,12 @@ impl ControlStream {
             match piece {
                 Piece::Start { kind, length } => self.start(kind, length)?,
                 Piece::Payload(bytes) if is_kept(self.current) => self.payload.put(bytes),
-                Piece::Payload(_) => {}
                 Piece::End if is_kept(self.current) => {
                     self.whole(settings)?;
                     visible.extend_from_slice(&frame::encode(self.current, &self.payload));
                     self.payload.clear();
                 }
-                Piece::End => {}
+                Piece::Payload(_) | Piece::End => {}
             }
         }
         Ok(visible.freeze())
