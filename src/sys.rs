@@ -1,5 +1,5 @@
-//! The few system calls that tokio, socket2 and quinn do not make for us. Linux has the fast way and holds the only `unsafe` of the relay; every
-//! other system has a plain twin with the same names, which is not compiled here.
+//! The few system calls that tokio, socket2 and quinn do not make for us, and with them the only `unsafe` of the relay. Linux has the fast way;
+//! every other system has a plain twin with the same names, which is not compiled here.
 
 #[cfg(target_os = "linux")]
 #[path = "sys/linux.rs"]
@@ -21,11 +21,11 @@ pub use system::{
 /// Segments in one send: the kernel's UDP_MAX_SEGMENTS was 64 for long, and every kernel takes that many.
 pub const MAX_RUN: usize = 64;
 
-/// Bytes in one send: an IPv4 packet's limit, which holds for a joined send too.
-const MAX_RUN_BYTES: usize = 65_000;
+/// Bytes in one send: the payload of the largest IPv4 packet, which bounds a joined send too.
+const MAX_RUN_BYTES: usize = 65_507;
 
 /// What became of the payloads of one [`send`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Sent {
     /// Payloads the kernel took.
     pub packets: u64,
@@ -35,38 +35,43 @@ pub struct Sent {
     pub no_room: u64,
     /// Payloads larger than the path carries unfragmented.
     pub too_big: u64,
-    /// Payloads the kernel refused for another reason that costs only them.
+    /// Payloads the kernel refused for another reason.
     pub refused: u64,
+    /// An error that ends the tunnel ([`is_fatal`]); what stood behind it is refused.
+    pub fatal: Option<io::Error>,
 }
 
 /// Sends `payloads` to the connected `socket`, in runs of one length where several come together (UDP_SEGMENT), never blocking.
-/// The only error is an ICMP error that ends the tunnel (see [`is_fatal`]); what came before it is lost too.
-pub fn send(socket: &UdpSocket, payloads: &[Bytes]) -> io::Result<Sent> {
+pub fn send(socket: &UdpSocket, payloads: &[Bytes]) -> Sent {
     let mut sent = Sent::default();
     let mut rest = payloads;
     while !rest.is_empty() {
         let (run, behind) = rest.split_at(run_length(rest));
-        rest = behind;
+        let full = sent.no_room;
         match run {
-            [single] => sent.note(single, socket.send(single))?,
+            [single] => sent.note(run, socket.send(single)),
             run => match system::send_joined(socket, run) {
-                Ok(()) => {
-                    sent.packets += run.len() as u64;
-                    sent.bytes += run.iter().map(|payload| payload.len() as u64).sum::<u64>();
-                }
-                // The joined send is refused where a single one may pass: no offload on this route, or a segment larger than its MTU.
+                // No offload on this route, or a segment larger than its MTU: singly some may pass.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO)) => {
-                    for single in run {
-                        sent.note(single, socket.send(single))?;
+                    for single in run.chunks(1) {
+                        sent.note(single, socket.send(&single[0]));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sent.no_room += run.len() as u64,
-                Err(error) if is_fatal(&error) => return Err(error),
-                Err(_) => sent.refused += run.len() as u64,
+                result => sent.note(run, result),
             },
         }
+        rest = behind;
+        // A full buffer does not empty while this loop runs.
+        if sent.no_room > full {
+            sent.no_room += rest.len() as u64;
+            return sent;
+        }
+        if sent.fatal.is_some() {
+            sent.refused += rest.len() as u64;
+            return sent;
+        }
     }
-    Ok(sent)
+    sent
 }
 
 /// Whether a socket error means that the target cannot be reached at all (RFC 9298 §3.1): a port or host that is not there, or no route.
@@ -76,22 +81,22 @@ pub fn is_fatal(error: &io::Error) -> bool {
 }
 
 impl Sent {
-    fn note(&mut self, payload: &[u8], result: io::Result<usize>) -> io::Result<()> {
+    fn note(&mut self, payloads: &[Bytes], result: io::Result<usize>) {
+        let count = payloads.len() as u64;
         match result {
-            Ok(len) => {
-                self.packets += 1;
-                self.bytes += len as u64;
+            Ok(bytes) => {
+                self.packets += count;
+                self.bytes += bytes as u64;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.no_room += 1,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.no_room += count,
             // RFC 9298 §3.1 forbids fragmenting, so an overlong packet is silently lost.
-            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => self.too_big += 1,
-            Err(error) if is_fatal(&error) => return Err(error),
-            Err(error) => {
-                tracing::trace!(len = payload.len(), %error, "a payload was refused");
-                self.refused += 1;
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => self.too_big += count,
+            Err(error) if is_fatal(&error) => {
+                self.refused += count;
+                self.fatal = Some(error);
             }
+            Err(_) => self.refused += count,
         }
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Bytes both ways, until one reason ends it. A tunnel knows its client's side only by the traits here, one pair for TCP and one for UDP,
 //! so that it is the same for every HTTP version.
 
+mod activity;
 pub mod tcp;
 pub mod udp;
 

@@ -16,8 +16,8 @@ const SLOTS: usize = 32;
 const FEW_SLOTS: usize = 4;
 /// Bytes of one message: the kernel joins received packets up to this (UDP_GRO).
 const SLOT: usize = 65_536;
-/// Room for the one control message asked for, the segment size, aligned.
-const CONTROL: usize = 32;
+/// Room for one control message: a segment size, or an ICMP error with the address it came from.
+const CONTROL: usize = 64;
 
 /// Where received packets lie until they are handed on: one for each worker, never one for each tunnel. Its 2 MiB are touched as they are used.
 #[derive(Debug)]
@@ -26,7 +26,8 @@ pub struct Arena {
     control: Box<[Control; SLOTS]>,
     /// Length and segment size of each message of the last receive.
     messages: Vec<(usize, usize)>,
-    wanted: usize,
+    /// The last receive came back full.
+    busy: bool,
 }
 
 /// Control messages start with a `cmsghdr`, which wants this alignment.
@@ -40,7 +41,7 @@ impl Default for Arena {
             bytes: vec![0; SLOTS * SLOT],
             control: Box::new([Control([0; CONTROL]); SLOTS]),
             messages: Vec::with_capacity(SLOTS),
-            wanted: FEW_SLOTS,
+            busy: false,
         }
     }
 }
@@ -74,8 +75,8 @@ impl Received<'_> {
     }
 }
 
-/// Sends payloads of one length (the last may be shorter) in one call.
-pub(super) fn send_joined(socket: &UdpSocket, run: &[Bytes]) -> io::Result<()> {
+/// Sends payloads of one length (the last may be shorter) in one call, and gives their bytes.
+pub(super) fn send_joined(socket: &UdpSocket, run: &[Bytes]) -> io::Result<usize> {
     let segment = u16::try_from(run[0].len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let mut parts: [libc::iovec; super::MAX_RUN] = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; super::MAX_RUN];
     for (part, payload) in parts.iter_mut().zip(run) {
@@ -85,47 +86,51 @@ pub(super) fn send_joined(socket: &UdpSocket, run: &[Bytes]) -> io::Result<()> {
     // SAFETY: msghdr is plain data, for which zero is a value.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = parts.as_mut_ptr();
-    message.msg_iovlen = run.len().min(parts.len());
+    message.msg_iovlen = run.len().min(parts.len()) as _;
     message.msg_control = control.0.as_mut_ptr().cast();
     // SAFETY: CMSG_SPACE only computes.
-    message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as usize;
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as _;
     // SAFETY: the control buffer is aligned and larger than CMSG_SPACE of a u16, so that the first header and its data lie inside.
     unsafe {
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         (*header).cmsg_level = libc::SOL_UDP;
         (*header).cmsg_type = libc::UDP_SEGMENT;
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as usize;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
         libc::CMSG_DATA(header).cast::<u16>().write_unaligned(segment);
     }
     // SAFETY: all pointers lead to live buffers; the kernel only reads them.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 /// Receives what is waiting on `socket`, without blocking.
 pub fn receive<'a>(socket: &UdpSocket, arena: &'a mut Arena) -> io::Result<Received<'a>> {
-    let wanted = arena.wanted;
+    let full =
+        if arena.busy { receive_into::<SLOTS>(socket, arena)? == SLOTS } else { receive_into::<FEW_SLOTS>(socket, arena)? == FEW_SLOTS };
+    arena.busy = full;
+    Ok(Received { arena, full })
+}
+
+fn receive_into<const N: usize>(socket: &UdpSocket, arena: &mut Arena) -> io::Result<usize> {
     // SAFETY: mmsghdr and iovec are plain data, for which zero is a value.
-    let (mut headers, mut parts): ([libc::mmsghdr; SLOTS], [libc::iovec; SLOTS]) = unsafe { (mem::zeroed(), mem::zeroed()) };
+    let (mut headers, mut parts): ([libc::mmsghdr; N], [libc::iovec; N]) = unsafe { (mem::zeroed(), mem::zeroed()) };
     let slots = arena.bytes.chunks_exact_mut(SLOT).zip(arena.control.iter_mut());
-    for ((header, part), (slot, control)) in headers.iter_mut().zip(parts.iter_mut()).zip(slots).take(wanted) {
+    for ((header, part), (slot, control)) in headers.iter_mut().zip(parts.iter_mut()).zip(slots) {
         *part = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT };
         header.msg_hdr.msg_iov = part;
         header.msg_hdr.msg_iovlen = 1;
         header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
-        header.msg_hdr.msg_controllen = CONTROL;
+        header.msg_hdr.msg_controllen = CONTROL as _;
     }
-    // SAFETY: the first `wanted` headers lead to live buffers of the lengths they state.
-    let count = unsafe { libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), wanted as u32, libc::MSG_DONTWAIT, ptr::null_mut()) };
+    // SAFETY: the headers lead to live buffers of the lengths they state: there are at least N slots.
+    let count = unsafe { libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), N as u32, libc::MSG_DONTWAIT, ptr::null_mut()) };
     let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
     arena.messages.clear();
-    for header in &headers[..count] {
-        let len = header.msg_len as usize;
-        arena.messages.push((len, segment_size(&header.msg_hdr).unwrap_or(len).max(1)));
-    }
-    let full = count == wanted;
-    arena.wanted = if full { SLOTS } else { FEW_SLOTS };
-    Ok(Received { arena, full })
+    arena.messages.extend(headers.iter().take(count).map(|header| {
+        let len = (header.msg_len as usize).min(SLOT);
+        (len, segment_size(&header.msg_hdr).unwrap_or(len).max(1))
+    }));
+    Ok(count)
 }
 
 /// The length of the packets that were joined into one message.
@@ -140,16 +145,41 @@ fn segment_size(message: &libc::msghdr) -> Option<usize> {
     }
 }
 
-/// Empties the error queue, so that it neither fills the receive buffer nor keeps waking the socket's task.
-pub fn drain_errors(socket: &UdpSocket) {
-    // As many as a receive buffer holds: a bound, should the network be faster than this loop.
+/// Empties the error queue, so that it does not fill the receive buffer. Gives an error in it that ends the tunnel, if there is one: emptying
+/// the queue also clears what a receive would have said.
+pub fn drain_errors(socket: &UdpSocket) -> Option<io::Error> {
+    let mut fatal = None;
+    // More than a receive buffer holds: a bound, should the network be faster than this loop.
     for _ in 0..1024 {
-        // SAFETY: msghdr is plain data, for which zero is a value; without buffers the kernel writes nothing.
+        let mut control = Control([0; CONTROL]);
+        // SAFETY: msghdr is plain data, for which zero is a value.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
-        // SAFETY: as above.
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = CONTROL as _;
+        // SAFETY: the control buffer is live and as long as stated; nothing else is asked for.
         if unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) } < 0 {
-            return;
+            break;
         }
+        fatal = queued_error(&message).filter(super::is_fatal).or(fatal);
+    }
+    fatal
+}
+
+fn queued_error(message: &libc::msghdr) -> Option<io::Error> {
+    // SAFETY: the kernel filled the control buffer that the message leads to, and CMSG_FIRSTHDR checks its length; the buffer has room for a
+    // whole sock_extended_err, of which errno is the first member.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(message);
+        if header.is_null()
+            || !matches!(
+                ((*header).cmsg_level, (*header).cmsg_type),
+                (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+            )
+        {
+            return None;
+        }
+        let errno = libc::CMSG_DATA(header).cast::<u32>().read_unaligned();
+        i32::try_from(errno).ok().map(io::Error::from_raw_os_error)
     }
 }
 
@@ -157,6 +187,7 @@ pub fn drain_errors(socket: &UdpSocket) {
 /// marked ECN-capable, which is what a fresh socket does (C-71).
 pub fn prepare_upstream(socket: &UdpSocket) -> io::Result<()> {
     let fd = socket.as_raw_fd();
+    // PROBE and not DO: the path's MTU is the business of the protocol inside, which finds it by its own losses; DF is set either way.
     if socket.local_addr()?.is_ipv4() {
         set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
         set(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
@@ -164,16 +195,23 @@ pub fn prepare_upstream(socket: &UdpSocket) -> io::Result<()> {
         set(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
         set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
     }
-    set(fd, libc::SOL_UDP, libc::UDP_GRO, 1)
+    match set(fd, libc::SOL_UDP, libc::UDP_GRO, 1) {
+        // Before Linux 5.0: packets come one by one, which is slower and no less right.
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+        result => result,
+    }
 }
 
 /// Steers packets among the sockets of a reuseport group, of which `socket` is one: short headers and Handshake packets go to the socket whose
 /// index (in the order of binding) stands in byte 1 of the connection ID, everything else by the kernel's hash.
 pub fn steer_by_connection_id(socket: &UdpSocket, workers: u32) -> io::Result<()> {
+    const BY_HASH: u32 = u32::MAX; // an index no group has
     let op = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let load = |offset| op(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, offset);
-    // Offset 0 is the UDP payload; a load beyond its end drops the packet's choice to socket 0, which quinn answers as any other junk.
+    // Offset 0 is the first byte of the UDP payload. A jump counts the instructions it skips: when true, when false.
     let mut program = [
+        op(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0, 0, 0),
+        op(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 9, 8), // shorter than what is read below: by hash
         load(0),
         op(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 2, 0, 0x80), // a long header: look further
         load(2),                                                      // byte 1 of a short header's connection ID
@@ -182,12 +220,15 @@ pub fn steer_by_connection_id(socket: &UdpSocket, workers: u32) -> io::Result<()
         op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 3, 0x20), // not Handshake: by hash
         load(7),                                                     // byte 1 of its connection ID
         op(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, 0, workers),
-        op(libc::BPF_RET | 0x10, 0, 0, 0),               // 0x10: the accumulator
-        op(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX), // no such socket: by hash
+        op(libc::BPF_RET | BPF_A, 0, 0, 0),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, BY_HASH),
     ];
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     set(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, program)
 }
+
+/// Return what the accumulator holds; libc does not name it on every target.
+const BPF_A: u32 = 0x10;
 
 /// The CPUs this process may use, in order.
 pub fn allowed_cpus() -> io::Result<Vec<usize>> {
@@ -232,8 +273,17 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-fn set<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, value: T) -> io::Result<()> {
+pub(super) fn set<T: Copy>(fd: RawFd, level: libc::c_int, name: libc::c_int, value: T) -> io::Result<()> {
     // SAFETY: the kernel reads `size_of::<T>()` bytes of a live value.
     let result = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<T>() as libc::socklen_t) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What [`set`] set.
+#[cfg(test)]
+pub(super) fn option(socket: &UdpSocket, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
+    let (mut value, mut len): (libc::c_int, _) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the kernel writes at most `len` bytes of a live value.
+    let result = unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) };
+    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
 }

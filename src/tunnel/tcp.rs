@@ -15,28 +15,25 @@ use std::{
     collections::VecDeque,
     future::Future,
     io::{self, IoSlice},
+    net::Shutdown,
     pin::pin,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt;
+use socket2::SockRef;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, Interest},
     net::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
-    time::{Instant, sleep_until},
 };
 
-use super::{ClientRead, ClientWrite, HEADROOM};
+use super::{ClientRead, ClientWrite, HEADROOM, activity::Activity};
 use crate::ended::{Ended, Reset};
-
-/// Payload of one write to the client.
-const BUFFER: usize = 64 * 1024;
-/// Slices of one write to the target.
-const SLICES: usize = 64;
 
 /// What one TCP tunnel carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,15 +42,6 @@ pub struct Totals {
     pub bytes_out: u64,
     /// Bytes to the client.
     pub bytes_back: u64,
-}
-
-/// What both directions write down.
-struct Progress {
-    started: Instant,
-    /// Milliseconds from `started` to the last byte that moved.
-    active: AtomicU64,
-    out: AtomicU64,
-    back: AtomicU64,
 }
 
 /// Carries bytes until both sides have finished or one broke; both halves of the client's stream are ended accordingly.
@@ -65,109 +53,149 @@ pub async fn run(
     idle: Duration,
     cut: impl Future<Output = Ended> + Send,
 ) -> (Ended, Totals) {
-    let progress = Progress { started: Instant::now(), active: AtomicU64::new(0), out: AtomicU64::new(0), back: AtomicU64::new(0) };
-    let ended = {
-        let (from_target, to_target) = target.split();
-        let carried = async {
-            let finished = tokio::try_join!(out(&mut read, to_target, &progress), back(&mut write, from_target, &progress));
-            finished.map_or_else(|ended| ended, |((), ())| Ended::Done)
-        };
-        tokio::select! {
-            ended = carried => ended,
-            ended = progress.idle(idle) => ended,
-            ended = cut => ended,
-        }
+    let progress = Progress::new();
+    let ended = tokio::select! {
+        ended = carry(&mut read, &mut write, &mut target, &progress) => ended,
+        () = progress.activity.idle(idle) => Ended::Idle,
+        ended = cut => ended,
     };
-    match ended.reset() {
-        None => {
-            // An idle tunnel is cut off on both sides, and says so cleanly to neither target nor client's reader.
-            if !matches!(ended, Ended::Done) {
-                abort(&target);
-                write.reset(Reset::Cancelled);
-                read.stop(Reset::Cancelled);
-            }
-        }
-        Some(reset) => {
-            abort(&target);
+    if !matches!(ended, Ended::Done) {
+        abort(&target);
+        // Whatever the reason, one side or the other has not finished: an end that looks clean would hide that.
+        let reset = ended.reset().unwrap_or(Reset::Cancelled);
+        if !progress.target_finished.load(Relaxed) {
             write.reset(reset);
+        }
+        if !progress.client_finished.load(Relaxed) {
             read.stop(reset);
         }
     }
-    (ended, Totals { bytes_out: progress.out.load(Relaxed), bytes_back: progress.back.load(Relaxed) })
+    (ended, progress.totals())
+}
+
+/// What both directions write down.
+struct Progress {
+    activity: Activity,
+    bytes_out: AtomicU64,
+    bytes_back: AtomicU64,
+    client_finished: AtomicBool,
+    target_finished: AtomicBool,
+}
+
+async fn carry(read: &mut impl ClientRead, write: &mut impl ClientWrite, target: &mut TcpStream, progress: &Progress) -> Ended {
+    let (mut from_target, to_target) = target.split();
+    let (mut out, mut back) = (pin!(out(read, &to_target, progress)), pin!(back(write, &mut from_target, progress)));
+    let finished = tokio::select! {
+        finished = &mut out => match finished {
+            Ok(()) => back.await,
+            Err(ended) => Err(ended),
+        },
+        finished = &mut back => match finished {
+            // Nothing reads the target any more, so that its reset shows only by itself.
+            Ok(()) => tokio::select! {
+                finished = out => finished,
+                ended = broken(&to_target) => Err(ended),
+            },
+            Err(ended) => Err(ended),
+        },
+    };
+    finished.map_or_else(|ended| ended, |()| Ended::Done)
 }
 
 /// Client to target, until the client finishes.
-async fn out(read: &mut impl ClientRead, mut target: WriteHalf<'_>, progress: &Progress) -> Result<(), Ended> {
-    let mut chunks = VecDeque::new();
-    while read.read(&mut chunks).await? {
+async fn out(read: &mut impl ClientRead, target: &WriteHalf<'_>, progress: &Progress) -> Result<(), Ended> {
+    loop {
+        let mut chunks = VecDeque::new();
+        let more = read.read(&mut chunks).await?;
+        progress.client_finished.store(!more, Relaxed);
         while !chunks.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = chunks.len().min(SLICES);
-            slices.iter_mut().zip(&chunks).for_each(|(slice, chunk)| *slice = IoSlice::new(chunk));
-            let written = match target.try_write_vectored(&slices[..count]) {
-                Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    target.writable().await.map_err(Ended::TargetLost)?;
-                    continue;
+            match write_some(target, &chunks) {
+                Ok(written) => {
+                    take(&mut chunks, written);
+                    // Only now: what the target has not taken must not be replaced by more (C-78).
+                    read.consumed(written);
+                    progress.moved(&progress.bytes_out, written);
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => target.writable().await.map_err(Ended::TargetLost)?,
                 Err(error) => return Err(Ended::TargetLost(error)),
-            };
-            take(&mut chunks, written);
-            read.consumed(written);
-            progress.moved(&progress.out, written);
+            }
+        }
+        if !more {
+            return SockRef::from(target.as_ref()).shutdown(Shutdown::Write).map_err(Ended::TargetLost);
         }
     }
-    // A target that is gone already says so on the way back.
-    target.shutdown().await.map_err(Ended::TargetLost)
 }
 
 /// Target to client, until the target finishes. A client that stops reading ends the tunnel.
-async fn back(write: &mut impl ClientWrite, target: ReadHalf<'_>, progress: &Progress) -> Result<(), Ended> {
+async fn back(write: &mut impl ClientWrite, target: &mut ReadHalf<'_>, progress: &Progress) -> Result<(), Ended> {
+    let mut size = SMALLEST;
     loop {
         // Nothing is allocated until there is something to read.
         tokio::select! {
             ready = target.readable() => ready.map_err(Ended::TargetLost)?,
             ended = write.stopped() => return Err(ended),
         }
-        let mut buffer = BytesMut::with_capacity(HEADROOM + BUFFER);
+        let mut buffer = BytesMut::with_capacity(HEADROOM + size);
         buffer.resize(HEADROOM, 0);
-        match target.try_read_buf(&mut buffer) {
-            Ok(0) => {
+        // Unlike `try_read`, this knows that a short read means dry; it is done at once or never.
+        match target.read_buf(&mut buffer).now_or_never() {
+            None => {}
+            Some(Ok(0)) => {
                 write.finish();
+                progress.target_finished.store(true, Relaxed);
                 return Ok(());
             }
-            Ok(read) => {
-                write.write(buffer).await?;
-                progress.moved(&progress.back, read);
+            Some(Ok(len)) => {
+                size = next_size(size, len);
+                write.write(fitting(buffer)).await?;
+                progress.moved(&progress.bytes_back, len);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(Ended::TargetLost(error)),
+            Some(Err(error)) => return Err(Ended::TargetLost(error)),
         }
     }
+}
+
+/// Resolves when the target's connection is reset, for when nobody reads it.
+async fn broken(target: &WriteHalf<'_>) -> Ended {
+    let error = match target.ready(Interest::ERROR).await {
+        Ok(_) => target.as_ref().take_error().unwrap_or_else(Some),
+        Err(error) => Some(error),
+    };
+    Ended::TargetLost(error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()))
 }
 
 impl Progress {
-    fn moved(&self, counter: &AtomicU64, bytes: usize) {
-        counter.fetch_add(bytes as u64, Relaxed);
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.active.store(elapsed, Relaxed);
+    fn new() -> Self {
+        Self {
+            activity: Activity::new(),
+            bytes_out: AtomicU64::new(0),
+            bytes_back: AtomicU64::new(0),
+            client_finished: AtomicBool::new(false),
+            target_finished: AtomicBool::new(false),
+        }
     }
 
-    /// Resolves when nothing has moved for `limit`. The timer is moved on only when it fires.
-    async fn idle(&self, limit: Duration) -> Ended {
-        let mut quiet = pin!(sleep_until(self.started + limit));
-        loop {
-            quiet.as_mut().await;
-            let until = self.started + Duration::from_millis(self.active.load(Relaxed)) + limit;
-            if until <= Instant::now() {
-                return Ended::Idle;
-            }
-            quiet.as_mut().reset(until);
-        }
+    fn moved(&self, counter: &AtomicU64, bytes: usize) {
+        counter.fetch_add(bytes as u64, Relaxed);
+        self.activity.mark();
+    }
+
+    fn totals(&self) -> Totals {
+        Totals { bytes_out: self.bytes_out.load(Relaxed), bytes_back: self.bytes_back.load(Relaxed) }
     }
 }
 
-/// Takes `written` bytes off the front.
+/// Gives as many chunks as one call takes to the target, without waiting.
+fn write_some(target: &WriteHalf<'_>, chunks: &VecDeque<Bytes>) -> io::Result<usize> {
+    // A client's packet is one chunk of about 1,400 bytes: this is more than a stream hands over at once.
+    const SLICES: usize = 256;
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let count = chunks.len().min(SLICES);
+    slices.iter_mut().zip(chunks).for_each(|(slice, chunk)| *slice = IoSlice::new(chunk));
+    target.try_write_vectored(&slices[..count])
+}
+
+/// Takes `written` bytes off the front, and empty chunks with them.
 fn take(chunks: &mut VecDeque<Bytes>, mut written: usize) {
     while let Some(first) = chunks.front_mut() {
         if first.len() > written {
@@ -179,9 +207,29 @@ fn take(chunks: &mut VecDeque<Bytes>, mut written: usize) {
     }
 }
 
-/// The socket's drop becomes a RST, so that the target never takes a cut for an end.
+/// Payload asked for by the first read, and by those of a tunnel that carries little.
+const SMALLEST: usize = 4 * 1024;
+/// Payload of one write to the client, at most.
+const LARGEST: usize = 64 * 1024;
+
+/// How much to ask for after a read of `len` bytes that asked for `size`.
+fn next_size(size: usize, len: usize) -> usize {
+    match len {
+        len if len >= size => (size * 4).min(LARGEST),
+        len if len < size / 4 => (size / 4).max(SMALLEST),
+        _ => size,
+    }
+}
+
+/// A buffer waits until the client has acknowledged it: a small payload must not hold a large one for so long, or a target that sends byte by
+/// byte would cost thousands of times what flow control counts.
+fn fitting(buffer: BytesMut) -> BytesMut {
+    if buffer.capacity() / 4 > buffer.len() { BytesMut::from(&buffer[..]) } else { buffer }
+}
+
+/// The socket's drop becomes a RST, so that the target never takes a cut for an end (C-77).
 fn abort(target: &TcpStream) {
-    if let Err(error) = socket2::SockRef::from(target).set_linger(Some(Duration::ZERO)) {
+    if let Err(error) = SockRef::from(target).set_linger(Some(Duration::ZERO)) {
         tracing::debug!(%error, "a target cannot be reset");
     }
 }

@@ -30,16 +30,15 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    io::unix::AsyncFd,
+    io::unix::{AsyncFd, AsyncFdReadyGuard},
     sync::Notify,
-    time::{Instant, sleep_until},
 };
 
-use super::Lane;
+use super::{Lane, activity::Activity};
 use crate::{
     ended::Ended,
     metrics::{Loss, Metrics, Way},
-    sys::{self, Arena},
+    sys::{self, Arena, Received},
 };
 
 /// Messages in a receive from which on others get a turn before the next one; for fewer a yield costs more than it gives.
@@ -58,10 +57,10 @@ pub struct Flow {
     /// Packets that may still go to a target that has not answered.
     unanswered: AtomicU32,
     answered: AtomicBool,
-    started: Instant,
-    /// Milliseconds from `started` to the last packet that moved.
-    active: AtomicU64,
+    activity: Activity,
     totals: [AtomicU64; 5],
+    /// The tunnel is over: nothing more goes out, even while the client's side is still being ended (C-57).
+    over: AtomicBool,
     /// Why the tunnel has to end, said outside its task.
     abort: Mutex<Option<Ended>>,
     aborted: Notify,
@@ -90,9 +89,9 @@ impl Flow {
             metrics,
             unanswered: AtomicU32::new(unanswered_packets),
             answered: AtomicBool::new(false),
-            started: Instant::now(),
-            active: AtomicU64::new(0),
+            activity: Activity::new(),
             totals: Default::default(),
+            over: AtomicBool::new(false),
             abort: Mutex::default(),
             aborted: Notify::new(),
         })
@@ -101,19 +100,19 @@ impl Flow {
     /// Out: sends UDP payloads to the target. Never waits: what does not fit is dropped and counted. An ICMP error that ends the tunnel is kept
     /// for its task.
     pub fn send(&self, payloads: &[Bytes]) {
-        let allowed = &payloads[..self.allowance(payloads.len())];
-        self.dropped(Way::Out, Loss::Unanswered, (payloads.len() - allowed.len()) as u64);
-        if allowed.is_empty() {
-            return;
+        if self.over.load(Relaxed) {
+            return self.dropped(Way::Out, Loss::NoTunnel, payloads.len() as u64);
         }
-        match sys::send(self.socket.get_ref(), allowed) {
-            Ok(sent) => {
-                self.carried(Way::Out, sent.packets, sent.bytes);
-                self.dropped(Way::Out, Loss::NoRoom, sent.no_room);
-                self.dropped(Way::Out, Loss::TooBig, sent.too_big);
-                self.dropped(Way::Out, Loss::Socket, sent.refused);
-            }
-            Err(error) => self.abort(Ended::Unreachable(error)),
+        let (allowed, beyond) = payloads.split_at(self.allowance().min(payloads.len()));
+        self.dropped(Way::Out, Loss::Unanswered, beyond.len() as u64);
+        let sent = sys::send(self.socket.get_ref(), allowed);
+        self.spend(sent.packets);
+        self.carried(Way::Out, sent.packets, sent.bytes);
+        self.dropped(Way::Out, Loss::NoRoom, sent.no_room);
+        self.dropped(Way::Out, Loss::TooBig, sent.too_big);
+        self.dropped(Way::Out, Loss::Socket, sent.refused);
+        if let Some(error) = sent.fatal {
+            self.abort(Ended::Unreachable(error));
         }
     }
 
@@ -123,12 +122,12 @@ impl Flow {
         self.aborted.notify_one();
     }
 
-    /// Counts packets that went on.
+    /// Counts packets that went on: once a batch, since it reads the clock.
     pub fn carried(&self, way: Way, packets: u64, bytes: u64) {
         if packets == 0 {
             return;
         }
-        self.active.store(millis(self.started.elapsed()), Relaxed);
+        self.activity.mark();
         let [count, size] = match way {
             Way::Out => [0, 1],
             Way::Back => [2, 3],
@@ -152,54 +151,71 @@ impl Flow {
         Totals { packets_out, bytes_out, packets_back, bytes_back, dropped }
     }
 
-    /// How many of `wanted` packets may go out now.
-    fn allowance(&self, wanted: usize) -> usize {
+    /// How many packets may go out now (C-73).
+    fn allowance(&self) -> usize {
         if self.answered.load(Relaxed) {
-            return wanted;
+            return usize::MAX;
         }
-        let left = self.unanswered.load(Relaxed);
-        let taken = u32::try_from(wanted).unwrap_or(u32::MAX).min(left);
-        self.unanswered.store(left - taken, Relaxed);
-        taken as usize
+        self.unanswered.load(Relaxed) as usize
     }
 
-    fn last_active(&self) -> Instant {
-        self.started + Duration::from_millis(self.active.load(Relaxed))
+    fn spend(&self, packets: u64) {
+        let packets = u32::try_from(packets).unwrap_or(u32::MAX);
+        self.unanswered.store(self.unanswered.load(Relaxed).saturating_sub(packets), Relaxed);
     }
 
-    /// Waits for packets of the target and hands them to `lane`, in one synchronous stretch. Cancel safe.
-    async fn receive(&self, lane: &mut impl Lane) -> Result<(), Ended> {
-        let mut ready = self.socket.ready(sys::READABLE_OR_BROKEN).await.map_err(Ended::Unreachable)?;
-        let messages = ARENA.with_borrow_mut(|arena| match sys::receive(self.socket.get_ref(), arena) {
-            Ok(packets) => {
-                self.answered.store(true, Relaxed);
-                // A short receive means dry: no second call to learn it.
-                if !packets.full() {
-                    ready.clear_ready();
-                }
-                lane.send(&packets, self);
-                Ok(packets.messages())
-            }
-            Err(error) => {
-                ready.clear_ready();
-                sys::drain_errors(self.socket.get_ref());
-                match error.kind() {
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
-                    _ if sys::is_fatal(&error) => Err(Ended::Unreachable(error)),
-                    // EMSGSIZE tells of the path's MTU: the packet it is about is lost already.
-                    _ => {
-                        self.dropped(Way::Back, Loss::Socket, 1);
-                        Ok(0)
+    /// The socket has packets, or an error.
+    async fn ready(&self) -> Result<AsyncFdReadyGuard<'_, UdpSocket>, Ended> {
+        self.socket.ready(sys::READABLE_OR_BROKEN).await.map_err(Ended::Unreachable)
+    }
+
+    /// Back: one batch from the socket into the worker's arena and on to `lane`. Gives the number of messages.
+    fn receive(&self, ready: &mut AsyncFdReadyGuard<'_, UdpSocket>, lane: &mut impl Lane) -> Result<usize, Ended> {
+        let socket = self.socket.get_ref();
+        let errors = ready.ready().is_error();
+        ARENA.with_borrow_mut(|arena| {
+            let messages = match sys::receive(socket, arena) {
+                Ok(packets) => {
+                    // A short receive means dry: no second call to learn it.
+                    if !packets.full() {
+                        ready.clear_ready();
                     }
+                    self.hand_back(&packets, lane);
+                    packets.messages()
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.clear_ready();
+                    0
+                }
+                Err(error) if sys::is_fatal(&error) => return Err(self.last_words(arena, lane, error)),
+                // What an earlier packet met on its way. It stays ready: packets may be waiting behind the error.
+                Err(error) => {
+                    self.dropped(Way::Out, loss(&error), 1);
+                    0
+                }
+            };
+            // Only after the receive: emptying the queue forgets what that would have said.
+            match errors.then(|| sys::drain_errors(socket)).flatten() {
+                Some(error) => Err(self.last_words(arena, lane, error)),
+                None => Ok(messages),
             }
-        })?;
-        if messages >= YIELD_FROM {
-            tokio::task::yield_now().await;
-        }
-        Ok(())
+        })
     }
 
+    /// What the target said before it was gone is still the client's.
+    fn last_words(&self, arena: &mut Arena, lane: &mut impl Lane, error: io::Error) -> Ended {
+        if let Ok(packets) = sys::receive(self.socket.get_ref(), arena) {
+            self.hand_back(&packets, lane);
+        }
+        Ended::Unreachable(error)
+    }
+
+    fn hand_back(&self, packets: &Received<'_>, lane: &mut impl Lane) {
+        self.answered.store(true, Relaxed);
+        lane.send(packets, self);
+    }
+
+    /// Resolves when [`abort`](Self::abort) was called. Cancel safe.
     async fn aborted(&self) -> Ended {
         loop {
             if let Some(ended) = self.abort.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -213,51 +229,38 @@ impl Flow {
 /// Carries packets until a side ends the tunnel, both stay silent for `idle`, or `cut` says why it must end; then ends the lane and gives the reason.
 pub async fn run(mut lane: impl Lane, flow: Arc<Flow>, idle: Duration, cut: impl Future<Output = Ended> + Send) -> Ended {
     let ended = carry(&mut lane, &flow, idle, cut).await;
+    flow.over.store(true, Relaxed);
     lane.end(&ended).await;
     ended
 }
 
 async fn carry(lane: &mut impl Lane, flow: &Flow, idle: Duration, cut: impl Future<Output = Ended> + Send) -> Ended {
-    let mut cut = pin!(cut);
-    let mut quiet = pin!(sleep_until(flow.last_active() + idle));
+    let (mut cut, mut aborted, mut quiet) = (pin!(cut), pin!(flow.aborted()), pin!(flow.activity.idle(idle)));
     let mut payloads = Vec::new();
     loop {
-        // `receive` borrows the lane too, and only uses it once `recv` has let go: so the socket's readiness is awaited beside it.
-        let step = tokio::select! {
+        let messages = tokio::select! {
             received = lane.recv(&mut payloads) => received.map(|()| {
                 flow.send(&payloads);
                 payloads.clear();
-                false
+                payloads.shrink_to(sys::MAX_RUN);
+                0
             }),
-            ready = flow.socket.ready(sys::READABLE_OR_BROKEN) => match ready {
-                Ok(_) => Ok(true),
-                Err(error) => Err(Ended::Unreachable(error)),
-            },
-            ended = flow.aborted() => Err(ended),
+            ready = flow.ready() => ready.and_then(|mut ready| flow.receive(&mut ready, lane)),
+            ended = &mut aborted => Err(ended),
             ended = &mut cut => Err(ended),
-            () = &mut quiet => {
-                // Moved on only when it fires: no timer is touched for a packet.
-                let until = flow.last_active() + idle;
-                if until <= Instant::now() {
-                    return Ended::Idle;
-                }
-                quiet.as_mut().reset(until);
-                Ok(false)
-            }
+            () = &mut quiet => Err(Ended::Idle),
         };
-        let step = match step {
-            Ok(true) => flow.receive(lane).await,
-            Ok(false) => Ok(()),
-            Err(ended) => Err(ended),
-        };
-        if let Err(ended) = step {
-            return ended;
+        match messages {
+            Ok(messages) if messages >= YIELD_FROM => tokio::task::yield_now().await,
+            Ok(_) => {}
+            Err(ended) => return ended,
         }
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// What a socket error that costs only its packet is counted as: EMSGSIZE tells that the packet was larger than the path's MTU.
+fn loss(error: &io::Error) -> Loss {
+    if error.raw_os_error() == Some(libc::EMSGSIZE) { Loss::TooBig } else { Loss::Socket }
 }
 
 #[cfg(test)]
