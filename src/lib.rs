@@ -17,50 +17,50 @@
 //! `tests/architecture.rs` keeps it so. Inside one, files may use each other. Bytes from the network are hostile:
 //! every buffer, queue, table and wait has a bound. No task is without an owner that waits for it.
 
-/// Bytes on the wire, no I/O.
+// Bytes on the wire, no I/O.
 pub mod proto;
 
-/// The few system calls that need `unsafe`.
+// The few system calls that need `unsafe`.
 pub mod sys;
 
-/// Every "no" and how it looks on the wire.
+// Every "no" and how it looks on the wire.
 pub mod refusal;
 
-/// Every end of a tunnel or a connection.
+// Every end of a tunnel or a connection.
 pub mod ended;
 
-/// Counters, and gauges as guards.
+// Counters, and gauges as guards.
 pub mod metrics;
 
-/// Configuration as meant, and as written.
+// Configuration as meant, and as written.
 pub mod config;
 
-/// Certificates: load, check, make.
+// Certificates: load, check, make.
 pub mod certs;
 
-/// What the client asks for.
+// What the client asks for.
 pub mod request;
 
-/// Whether it may.
+// Whether it may.
 pub mod policy;
 
-/// Where it goes: names resolved, addresses vetted, sockets connected.
+// Where it goes: names resolved, addresses vetted, sockets connected.
 pub mod upstream;
 
-/// Bytes both ways, until one reason ends it.
+// Bytes both ways, until one reason ends it.
 pub mod tunnel;
 
-/// Sockets towards clients, and who is let in.
+// Sockets towards clients, and who is let in.
 pub mod listener;
 
-/// One client's connection.
+// One client's connection.
 pub mod session;
 
-/// From a configuration to a running relay, and its orderly end.
+// From a configuration to a running relay, and its orderly end.
 pub mod server;
 
-/// A small strict client, for the `probe` command, the tests and the benches.
+// A small strict client, for the `probe` command, the tests and the benches.
 pub mod probe;
 
-/// Arguments, help, and how errors are shown.
+// Arguments, help, and how errors are shown.
 pub mod cli;

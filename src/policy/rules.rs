@@ -8,7 +8,7 @@
 //! * *By address* ([`Rules::judge_address`]): rules are read again, now with the address; the first that matches decides.
 //!
 //! What an allowing rule opens depends on what it names: with networks it opens them, private or not; without, the special-purpose blocks
-//! ([`super::special`]) stay closed, and so does TCP port 25 unless the rule's own ports hold it. The relay's own listeners are opened by nothing.
+//! (`special.rs`) stay closed, and so does TCP port 25 unless the rule's own ports hold it. The relay's own listeners are opened by nothing.
 //! Names never match a literal, whatever it would resolve back to.
 //!
 //! An IPv6 address that embeds an IPv4 one is judged as both, and let through only if both are; an IPv4-mapped one is IPv4.
