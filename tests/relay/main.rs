@@ -10,4 +10,5 @@ mod support;
 mod fixture;
 
 #[cfg(test)]
+mod churn;
 mod setup;
