@@ -11,3 +11,6 @@ mod fixture;
 
 #[cfg(test)]
 mod setup;
+
+#[cfg(test)]
+mod tunnels;
