@@ -12,3 +12,6 @@ mod fixture;
 #[cfg(test)]
 mod churn;
 mod setup;
+
+#[cfg(test)]
+mod tunnels;
