@@ -10,4 +10,7 @@ mod support;
 mod fixture;
 
 #[cfg(test)]
+mod requests;
+
+#[cfg(test)]
 mod setup;
