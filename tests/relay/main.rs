@@ -11,6 +11,11 @@ mod fixture;
 
 #[cfg(test)]
 mod churn;
+
+#[cfg(test)]
+mod requests;
+
+#[cfg(test)]
 mod setup;
 
 #[cfg(test)]
