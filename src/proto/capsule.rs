@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn every_split_of_a_stream_reads_the_same() {
+    fn c64_every_split_of_a_stream_reads_the_same() {
         let mut stream = encode(DATAGRAM, &[0, 1, 2, 3]);
         stream.extend(encode(0x17, &[9; 70]));
         stream.extend(encode(DATAGRAM, b""));

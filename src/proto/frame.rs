@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn every_split_of_a_stream_reads_the_same() {
+    fn c64_every_split_of_a_stream_reads_the_same() {
         let mut stream = encode(GREASE, &[9; 70]);
         stream.extend(encode(VARINT_MAX, b""));
         stream.extend(encode(HEADERS, &[1; 64]));

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_black_hole_costs_one_delay_and_a_refusal_none() {
+    async fn c34_a_black_hole_costs_one_delay_and_a_refusal_none() {
         let reply = |address: &str| if address == "2001:db8::1" { SILENT } else { CONNECTS };
         let black_hole = run((0, Ok(&["2001:db8::1"])), (0, Ok(&["192.0.2.1"])), reply).await;
         assert_eq!(black_hole.result.unwrap().to_string(), "192.0.2.1");

@@ -30,32 +30,29 @@ async fn c72_ten_thousand_abandoned_tunnels_leave_nothing_behind() {
 
 async fn abandon(way: usize, client: &Client, echo: &TcpEcho, target: &TcpTarget, silent: &UdpTarget) {
     let (host, port) = (silent.address().ip().to_string(), silent.address().port());
-    match way {
-        0..=4 => {
-            let to = if way == 4 { target.address() } else { echo.address() };
-            let mut tunnel = client.connect_tcp(&to.to_string()).await.unwrap();
-            match way {
-                0 => tunnel.finish().unwrap(),
-                1 => tunnel.reset(h3::REQUEST_CANCELLED).unwrap(),
-                2 => tunnel.stop(h3::REQUEST_CANCELLED).unwrap(),
-                3 => drop(tunnel),
-                _ => {
-                    reset(target.accept().await);
-                    tunnel.ended().await;
-                }
+    if let 0..=4 = way {
+        let to = if way == 4 { target.address() } else { echo.address() };
+        let mut tunnel = client.connect_tcp(&to.to_string()).await.unwrap();
+        match way {
+            0 => tunnel.finish().unwrap(),
+            1 => tunnel.reset(h3::REQUEST_CANCELLED).unwrap(),
+            2 => tunnel.stop(h3::REQUEST_CANCELLED).unwrap(),
+            3 => drop(tunnel),
+            _ => {
+                reset(target.accept().await);
+                tunnel.ended().await;
             }
         }
-        _ => {
-            let mut tunnel = client.connect_udp(&host, port).await.unwrap();
-            match way {
-                5 => tunnel.finish().unwrap(),
-                6 => tunnel.reset(h3::REQUEST_CANCELLED).unwrap(),
-                7 => tunnel.stop(h3::REQUEST_CANCELLED).unwrap(),
-                8 => drop(tunnel),
-                _ => {
-                    tunnel.finish().unwrap();
-                    tunnel.ended().await;
-                }
+    } else {
+        let mut tunnel = client.connect_udp(&host, port).await.unwrap();
+        match way {
+            5 => tunnel.finish().unwrap(),
+            6 => tunnel.reset(h3::REQUEST_CANCELLED).unwrap(),
+            7 => tunnel.stop(h3::REQUEST_CANCELLED).unwrap(),
+            8 => drop(tunnel),
+            _ => {
+                tunnel.finish().unwrap();
+                tunnel.ended().await;
             }
         }
     }
