@@ -573,7 +573,7 @@ fn tcp(client: &Client, authority: &str) -> Fields {
 
 fn with_credentials(client: &Client, head: &[(&str, &str)]) -> Fields {
     let mut fields: Fields = head.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    fields.extend(client.options().fields.iter().cloned());
+    fields.extend(client.options().fields.iter().map(|(name, value)| (name.clone(), value.clone())));
     fields
 }
 
