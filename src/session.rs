@@ -74,7 +74,7 @@ pub trait Exchange: Send + Sized {
     /// The stream's number, for the log.
     fn number(&self) -> u64;
 
-    /// Waits until the client no longer wants an answer. Takes nothing from the stream. Cancel safe.
+    /// Waits until the client no longer wants an answer. What comes on the stream is kept. Cancel safe.
     fn abandoned(&mut self) -> impl Future<Output = Ended> + Send;
 
     /// Answers a CONNECT with yes. The third part resolves when the tunnel has to be aborted for what came outside its stream.

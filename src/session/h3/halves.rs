@@ -19,6 +19,9 @@ use crate::{
 /// Chunks taken from a stream in one go: with 1,350-byte packets about 43 KiB, one `writev`.
 const CHUNKS: usize = 32;
 
+/// Bytes read of a request that is not answered yet.
+const AHEAD: usize = 64 * 1024;
+
 /// The relay's half: towards the client.
 pub(super) struct SendHalf {
     stream: quinn::SendStream,
@@ -30,6 +33,10 @@ pub(super) struct SendHalf {
 pub(super) struct RecvHalf {
     stream: quinn::RecvStream,
     link: Link,
+    /// What came while its request waited for an answer.
+    ahead: VecDeque<Bytes>,
+    /// The client's FIN was read.
+    finished: bool,
     over: bool,
 }
 
@@ -101,7 +108,7 @@ impl Drop for SendHalf {
 
 impl RecvHalf {
     pub(super) fn new(stream: quinn::RecvStream, link: Link) -> Self {
-        Self { stream, link, over: false }
+        Self { stream, link, ahead: VecDeque::new(), finished: false, over: false }
     }
 
     /// The stream's number divided by four (RFC 9297 §2.1).
@@ -111,9 +118,20 @@ impl RecvHalf {
 
     /// The next chunk; `None` at the client's FIN. Cancel safe.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Ended> {
+        match self.ahead.pop_front() {
+            Some(chunk) => Ok(Some(chunk)),
+            None => self.read_stream().await,
+        }
+    }
+
+    async fn read_stream(&mut self) -> Result<Option<Bytes>, Ended> {
+        if self.finished {
+            return Ok(None);
+        }
         match self.stream.read_chunk(usize::MAX, true).await {
             Ok(chunk) => {
-                self.over |= chunk.is_none();
+                self.finished = chunk.is_none();
+                self.over |= self.finished;
                 Ok(chunk.map(|chunk| chunk.bytes))
             }
             Err(error) => Err(self.read_ended(error)),
@@ -122,6 +140,13 @@ impl RecvHalf {
 
     /// The next chunks, at most `chunks.len()`; `None` at the client's FIN. The array lives only while something is read, not in the future.
     async fn read_many(&mut self, mut take: impl FnMut(Bytes)) -> Result<bool, Ended> {
+        if !self.ahead.is_empty() {
+            self.ahead.drain(..).for_each(take);
+            return Ok(true);
+        }
+        if self.finished {
+            return Ok(false);
+        }
         let read = std::future::poll_fn(|cx| {
             let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
             // Cancel safe: made anew at every poll, it takes nothing before it is ready.
@@ -131,23 +156,25 @@ impl RecvHalf {
         .await;
         match read {
             Ok(more) => {
-                self.over |= !more;
+                self.finished = !more;
+                self.over |= self.finished;
                 Ok(more)
             }
             Err(error) => Err(self.read_ended(error)),
         }
     }
 
-    /// Waits until the client has reset the stream, or its connection is gone; for ever when it has finished cleanly. Reads nothing. Cancel safe.
+    /// Waits until the client has reset the stream, or its connection is gone; for ever when it has finished cleanly. What comes meanwhile is kept,
+    /// up to [`AHEAD`]; beyond that flow control holds the client, and a reset is noticed only later. Cancel safe.
     pub(super) async fn abandoned(&mut self) -> Ended {
-        match self.stream.received_reset().await {
-            Ok(Some(code)) => {
-                self.over = true;
-                Ended::ClientReset(code.into_inner())
+        // Not by quinn's `received_reset`: its waker stays behind when the FIN was there before it, for as long as the connection lives.
+        while !self.finished && self.ahead.iter().map(Bytes::len).sum::<usize>() < AHEAD {
+            match self.read_stream().await {
+                Ok(chunk) => self.ahead.extend(chunk),
+                Err(ended) => return ended,
             }
-            Ok(None) => std::future::pending().await,
-            Err(quinn::ResetError::ConnectionLost(_) | quinn::ResetError::ZeroRttRejected) => self.link.lost(),
         }
+        std::future::pending().await
     }
 
     /// No more is read.
