@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::UdpSocket,
     process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, TryRecvError, channel},
     thread,
     time::Duration,
 };
@@ -56,8 +56,9 @@ impl Process {
     /// Waits for the end: exit code and all of stderr.
     fn ended(&mut self) -> (Option<i32>, Vec<String>) {
         drop(self.stdin.take());
-        // Both channels close with the process's ends of the pipes.
+        // The channel closes with the process's end of the pipe.
         let talk = self.rest();
+        assert!(matches!(self.stderr.try_recv(), Err(TryRecvError::Disconnected)), "it does not end: {talk:#?}");
         (self.child.wait().expect("it was started").code(), talk)
     }
 
@@ -133,8 +134,8 @@ impl Relay {
         let address = target.local_addr().expect("a bound socket").to_string();
         let mut probe =
             Process::start(home.command(&["probe", &self.url, "--ca", "certs/ca.pem", "--token-file", "token", "--tcp", &address]));
-        let (stream, _) = target.accept().expect("the relay connects");
         probe.hears("status 200");
+        let (stream, _) = target.accept().expect("the relay has connected");
         (probe, stream)
     }
 }
@@ -176,7 +177,7 @@ fn what_dev_prints_works_when_pasted() {
     let home = Home::new();
     let mut relay = Relay::dev(&home);
     relay.process.hears("--udp");
-    let commands: Vec<_> = relay.process.talk.iter().filter(|line| line.starts_with("  echo ")).cloned().collect();
+    let commands: Vec<_> = relay.process.talk.iter().filter(|line| line.starts_with("  echo hello |")).cloned().collect();
     assert_eq!(commands.len(), 2, "{:#?}", relay.process.talk);
     for pasted in commands {
         let output = Command::new("sh").args(["-c", &pasted]).current_dir(home.path(".")).output().expect("sh runs");
@@ -217,7 +218,7 @@ fn a_port_in_use_is_one_clear_error() {
     assert!(shown.starts_with("exit 1\n"), "{shown}");
     assert!(shown.contains(&format!("error: cannot listen on udp {address}\n  caused by: address already in use")), "{shown}");
     assert!(shown.contains("\n\nhint: "), "{shown}");
-    assert!(!shown.contains("ready"), "{shown}");
+    assert!(!shown.contains("-- stdout"), "nothing is ready: {shown}");
 }
 
 #[test]
@@ -299,6 +300,7 @@ fn the_token_may_be_in_the_environment() {
     let home = Home::new().with_certificate();
     let relay = Relay::configured(&home, "");
     let target = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    target.set_read_timeout(Some(PATIENCE)).expect("a bound socket");
     let address = target.local_addr().expect("a bound socket").to_string();
     let mut command = home.command(&["probe", &relay.url, "--ca", "certs/ca.pem", "--udp", &address]);
     command.env("MASQUE_RELAY_TOKEN", home.read("token"));
