@@ -345,7 +345,7 @@ mod tests {
         assert!(error.hint().unwrap().contains("chown"), "{:?}", error.hint());
         let made = pair(&["a.example"]);
         let (_dir, files) = written(&made.chain, made.key.as_bytes());
-        fs::set_permissions(&files.key, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o0)).unwrap();
         // Root reads everything: then there is nothing to refuse.
         match (fs::read(&files.key), Identity::load(&files)) {
             (Ok(_), loaded) => assert!(loaded.is_ok()),

@@ -226,6 +226,16 @@ pub enum Privacy {
     None,
 }
 
+impl Protocol {
+    /// For logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Token").field("user", &self.user).field("sha256", &"[secret]").finish()

@@ -211,11 +211,13 @@ mod tests {
         assert_eq!(facts.usage, Usage { server: true, client: false });
     }
 
+    type Spoil = fn(&mut Facts);
+
     #[test]
     fn every_complaint_is_raised_by_its_cause() {
         let leaf = Authority::new("CA", now()).unwrap().server(&["a.example".into()], 397 * DAY, now()).unwrap();
         let good = facts(&leaf.chain);
-        let cases: [(&str, fn(&mut Facts)); 9] = [
+        let cases: [(&str, Spoil); 9] = [
             ("expired", |f| f.not_after = now() - DAY),
             ("valid only from", |f| f.not_before = now() + DAY),
             ("renew it soon", |f| f.not_after = now() + DAY),

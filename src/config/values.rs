@@ -67,12 +67,11 @@ pub(super) fn parsed<T>(value: &Value<'_>, parse: impl FnOnce(&str) -> Result<T,
 /// One of a few words.
 pub(super) fn choice<T: Copy>(value: &Value<'_>, words: &[(&str, T)]) -> Read<T> {
     let written = text(value)?;
-    match words.iter().find(|(word, _)| *word == written) {
-        Some((_, meant)) => Ok(*meant),
-        None => {
-            let words: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-            wrong(value, format!("must be {}, not `{}`", words.join(" or "), written.escape_debug()))
-        }
+    if let Some((_, meant)) = words.iter().find(|(word, _)| *word == written) {
+        Ok(*meant)
+    } else {
+        let words: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        wrong(value, format!("must be {}, not `{}`", words.join(" or "), written.escape_debug()))
     }
 }
 
@@ -85,7 +84,7 @@ pub(super) fn list<T>(value: &Value<'_>, most: usize, mut read: impl FnMut(&Valu
         return wrong(value, format!("must have at most {most} elements, not {}", elements.len()));
     }
     let (mut all, mut wrongs) = (Vec::new(), Vec::new());
-    for element in elements.iter() {
+    for element in elements {
         match read(element) {
             Ok(meant) => all.push(meant),
             Err(more) => wrongs.extend(more),

@@ -41,7 +41,7 @@ fn a_good_configuration_is_summed_up() {
     exit 0
     -- stderr
     ok: 192.0.2.7:443, [2001:db8::7]:443 as relay.example, 192.0.2.7 (until DATE), 1 token, 3 rules, 2 workers
-    ")
+    ");
     });
 }
 
@@ -115,7 +115,7 @@ fn what_is_meant_is_shown_with_its_sources() {
     #   (before it has authenticated: 1.5 MiB in all)
     -- stderr
     ok: 192.0.2.7:443, [2001:db8::7]:443 as relay.example, 192.0.2.7 (until DATE), 1 token, 3 rules, 3 workers
-    "#)
+    "#);
     });
 }
 
@@ -210,7 +210,7 @@ fn flags_alone_are_a_configuration() {
     exit 0
     -- stderr
     ok: 127.0.0.1:4433 as relay.example, 192.0.2.7 (until DATE), 0 tokens, 0 rules, 1 worker
-    ")
+    ");
     });
     let mut command = home.command(&["check"]);
     for (name, value) in [("CERT", "certs/cert.pem"), ("KEY", "certs/key.pem"), ("LISTEN", "127.0.0.1:1,[::1]:2"), ("WORKERS", "2")] {
@@ -221,7 +221,7 @@ fn flags_alone_are_a_configuration() {
     exit 0
     -- stderr
     ok: 127.0.0.1:1, [::1]:2 as relay.example, 192.0.2.7 (until DATE), 0 tokens, 0 rules, 2 workers
-    ")
+    ");
     });
 }
 
