@@ -184,7 +184,7 @@ fn what_dev_prints_works_when_pasted() {
         let talk = String::from_utf8_lossy(&output.stderr);
         assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n", "{pasted}\n{talk}");
         assert!(output.status.success() && talk.contains("status 200"), "{talk}");
-        assert!(talk.contains("next-hop"), "{talk}");
+        assert!(talk.contains("next-hop=\"127.0.0.1:"), "{talk}");
     }
 }
 
