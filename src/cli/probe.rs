@@ -15,7 +15,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use super::report::{Exit, Failure, say};
+use super::report::{Exit, Failure, printable, say};
 use crate::probe::{Answer, Client, Options, ProbeError, StreamEnd, TcpTunnel, UdpTunnel};
 
 /// `probe`.
@@ -97,7 +97,7 @@ fn answered(answer: &Answer, asked: Instant) {
     let after = asked.elapsed();
     match answer.field("proxy-status") {
         Some(proxy_status) => {
-            say(format_args!("status {} in {after:.1?}, Proxy-Status {}", answer.status, proxy_status.escape_debug()));
+            say(format_args!("status {} in {after:.1?}, Proxy-Status {}", answer.status, printable(&proxy_status)));
         }
         None => say(format_args!("status {} in {after:.1?}", answer.status)),
     }

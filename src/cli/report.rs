@@ -138,6 +138,11 @@ pub fn say(text: impl fmt::Display) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
+/// What a peer sent, for a terminal: no control character gets through.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() }).collect()
+}
+
 /// `Permission denied` reads `permission denied` after a colon; `DNS` and `CA` stay.
 fn lower(text: &str) -> String {
     let mut chars = text.chars();
@@ -162,6 +167,11 @@ mod tests {
         );
         assert_eq!(failure.exit, Exit::Wrong);
         assert_eq!(Failure::says(Exit::Failed, "it broke").to_string(), "error: it broke");
+    }
+
+    #[test]
+    fn a_peers_text_cannot_drive_the_terminal() {
+        assert_eq!(printable("a; b=\"c\"\x1b[2J\u{9b}\n"), "a; b=\"c\"\\u{1b}[2J\\u{9b}\\n");
     }
 
     #[test]

@@ -44,11 +44,12 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
     for complaint in identity.facts().complaints(now) {
         warn!("the certificate: {complaint}");
     }
-    make_room(&config);
+    let room = make_room(&config);
     let grace = config.timeouts.drain;
     let server = Server::start(config)?;
-    for warning in server.warnings() {
-        warn!("{warning}");
+    for warning in room.iter().chain(server.warnings()) {
+        // On a machine one tries things on, a small limit is normal.
+        if dev.is_some() { info!("{warning}") } else { warn!("{warning}") }
     }
     if let Some(dev) = &dev {
         dev.greet(server.addresses());
@@ -106,17 +107,17 @@ pub(super) fn url(names: &[String], address: SocketAddr) -> String {
     }
 }
 
-/// Raises the descriptor limit, and says when it does not reach as far as the configuration.
-fn make_room(config: &Config) {
+/// Raises the descriptor limit; gives a warning when it does not reach as far as the configuration.
+fn make_room(config: &Config) -> Option<String> {
     let needed = descriptors(config);
     match sys::raise_descriptor_limit() {
-        Ok(limit) if limit < needed => warn!(
+        Ok(limit) if limit < needed => Some(format!(
             "this process may open {limit} files, but `limits.tunnels` = {} needs {needed}: raise the limit (`LimitNOFILE=` of systemd, \
              `ulimit -n`) or lower `limits.tunnels`",
             config.limits.tunnels
-        ),
-        Ok(_) => {}
-        Err(error) => warn!(%error, "cannot raise the limit of open files"),
+        )),
+        Ok(_) => None,
+        Err(error) => Some(format!("cannot raise the limit of open files: {error}")),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::UdpSocket,
     process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, TryRecvError, channel},
     thread,
     time::Duration,
 };
@@ -56,8 +56,9 @@ impl Process {
     /// Waits for the end: exit code and all of stderr.
     fn ended(&mut self) -> (Option<i32>, Vec<String>) {
         drop(self.stdin.take());
-        // Both channels close with the process's ends of the pipes.
+        // The channel closes with the process's end of the pipe.
         let talk = self.rest();
+        assert!(matches!(self.stderr.try_recv(), Err(TryRecvError::Disconnected)), "it does not end: {talk:#?}");
         (self.child.wait().expect("it was started").code(), talk)
     }
 
@@ -133,8 +134,8 @@ impl Relay {
         let address = target.local_addr().expect("a bound socket").to_string();
         let mut probe =
             Process::start(home.command(&["probe", &self.url, "--ca", "certs/ca.pem", "--token-file", "token", "--tcp", &address]));
-        let (stream, _) = target.accept().expect("the relay connects");
         probe.hears("status 200");
+        let (stream, _) = target.accept().expect("the relay has connected");
         (probe, stream)
     }
 }
@@ -183,7 +184,7 @@ fn what_dev_prints_works_when_pasted() {
         let talk = String::from_utf8_lossy(&output.stderr);
         assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n", "{pasted}\n{talk}");
         assert!(output.status.success() && talk.contains("status 200"), "{talk}");
-        assert!(talk.contains("next-hop"), "{talk}");
+        assert!(talk.contains("next-hop=\"127.0.0.1:"), "{talk}");
     }
 }
 
@@ -299,6 +300,7 @@ fn the_token_may_be_in_the_environment() {
     let home = Home::new().with_certificate();
     let relay = Relay::configured(&home, "");
     let target = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    target.set_read_timeout(Some(PATIENCE)).expect("a bound socket");
     let address = target.local_addr().expect("a bound socket").to_string();
     let mut command = home.command(&["probe", &relay.url, "--ca", "certs/ca.pem", "--udp", &address]);
     command.env("MASQUE_RELAY_TOKEN", home.read("token"));
