@@ -206,6 +206,18 @@ async fn c27_capsule_protocol_is_no_reason_to_refuse() {
 }
 
 #[tokio::test]
+async fn c28_a_request_that_ends_at_once_gets_an_answer() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    let mut exchange = ask(&client, &udp(&client, &path("127.0.0.1", "9"))).await;
+    exchange.send.finish().expect("a FIN");
+    let status = exchange.answer().await.unwrap().status;
+    assert!([200, 400].contains(&status), "{status}");
+    while exchange.recv.recv().await.expect("no reset").is_some() {}
+    relay.finish().await;
+}
+
+#[tokio::test]
 async fn c29_success_waits_for_the_name() {
     let names = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let server = names.local_addr().unwrap();
