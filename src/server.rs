@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     certs::{CertError, Identity},
     config::Config,
-    listener::quic::{self, Opening, Shared},
+    listener::quic::{self, Shared},
     metrics::{Metrics, Snapshot},
     policy::{Policy, limits::Limits},
     proto::template::Template,
@@ -132,8 +132,7 @@ impl Server {
             return Err(StartError::OpenToAll { addr });
         }
         let identity = Identity::load(&config.certificate)?;
-        let opening = Opening { streams: h3::STREAMS, window: h3::WINDOW_UNKNOWN };
-        let shared = Shared::new(&config, identity.tls()?, opening, |label| identity.derive_key(label))?;
+        let shared = Shared::new(&config, identity.tls()?, h3::STREAMS, |label| identity.derive_key(label))?;
         let workers = config.workers.clamp(1, MAX_WORKERS);
         let (addresses, sockets, mut warnings) = bind_all(&config, workers)?;
         let limits = Limits::new(&config.limits);

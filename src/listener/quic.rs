@@ -18,9 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::TurnedAway;
 use crate::{
-    config::{Config, Retry},
+    config::{Config, Retry, memory},
     policy::limits::{ConnectionSlots, Limits},
     sys,
 };
@@ -36,27 +35,19 @@ pub struct Shared {
     endpoint: EndpointConfig,
 }
 
-/// What a connection may use before its client is known, set by the session that will serve it.
-#[derive(Clone, Copy, Debug)]
-pub struct Opening {
-    /// Requests at once.
-    pub streams: u64,
-    /// Bytes in flight to the relay.
-    pub window: u32,
-}
-
 impl Shared {
-    /// `derive` gives 64 bytes for a label, the same after a restart with the same certificate.
+    /// `streams` is how many requests a client may have open at first; `derive` gives 64 bytes for a label, the same after a restart with the same
+    /// certificate.
     pub fn new(
         config: &Config,
         tls: Arc<rustls::ServerConfig>,
-        opening: Opening,
+        streams: u64,
         derive: impl Fn(&str) -> [u8; 64],
     ) -> Result<Self, quinn::crypto::rustls::NoInitialCipherSuite> {
         let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&derive("address validation token"));
         server.token_key(Arc::new(token_key));
-        server.transport_config(Arc::new(transport(config, opening)));
+        server.transport_config(Arc::new(transport(config, streams)));
         server.migration(true);
         server.max_incoming(4096).incoming_buffer_size(64 << 10).incoming_buffer_size_total(64 << 20);
         let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &derive("stateless reset"));
@@ -71,7 +62,7 @@ impl Shared {
     }
 }
 
-fn transport(config: &Config, opening: Opening) -> TransportConfig {
+fn transport(config: &Config, streams: u64) -> TransportConfig {
     let mut transport = TransportConfig::default();
     // A tunnel's idle limit must not be undercut by its connection's (C-70). A TCP tunnel's longer one counts while the client keeps the
     // connection alive: a phone that is gone is not waited for an hour.
@@ -82,15 +73,15 @@ fn transport(config: &Config, opening: Opening) -> TransportConfig {
     // A black hole is often a client that moved: look again soon.
     mtu.upper_bound(1452).black_hole_cooldown(Duration::from_secs(10));
     transport
-        .max_concurrent_bidi_streams(VarInt::from_u64(opening.streams).unwrap_or(VarInt::MAX))
+        .max_concurrent_bidi_streams(limit(streams))
         // Control and two for QPACK, and some that a client adds to keep us from counting on it.
         .max_concurrent_uni_streams(VarInt::from_u32(16))
         .stream_receive_window(VarInt::from_u32(8 << 20))
-        .receive_window(VarInt::from_u32(opening.window))
-        .send_window(8 << 20)
-        .datagram_receive_buffer_size(Some(1 << 20))
+        .receive_window(limit(memory::WINDOW_BEFORE))
+        .send_window(memory::SEND_WINDOW)
+        .datagram_receive_buffer_size(Some(memory::DATAGRAMS_IN as usize))
         // More would only queue: quinn sends datagrams in front of everything else.
-        .datagram_send_buffer_size(64 << 10)
+        .datagram_send_buffer_size(memory::DATAGRAMS_OUT as usize)
         .initial_mtu(config.quic.initial_mtu)
         .mtu_discovery_config(Some(mtu))
         .max_idle_timeout(Some(idle.try_into().unwrap_or(VarInt::MAX.into())))
@@ -98,6 +89,11 @@ fn transport(config: &Config, opening: Opening) -> TransportConfig {
         .allow_spin(false)
         .congestion_controller_factory(Arc::new(cubic));
     transport
+}
+
+/// A limit as quinn wants it.
+fn limit(count: u64) -> VarInt {
+    VarInt::from_u64(count).unwrap_or(VarInt::MAX)
 }
 
 /// A UDP socket for clients, with our buffers.
@@ -167,7 +163,6 @@ pub async fn accept(
                 Err(error) => debug!(%source, %error, "a connection could not be accepted"),
             },
             Err(why) => {
-                let TurnedAway { source, why } = TurnedAway { source, why };
                 debug!(%source, why, "a connection was refused");
                 incoming.refuse();
             }

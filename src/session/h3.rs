@@ -37,8 +37,13 @@ use tokio::{
 };
 use tracing::{debug, error, info};
 
-use super::{Client, Worker, desk::Desk, link::Link};
+use super::{
+    Client, Worker,
+    desk::Desk,
+    link::{Link, varint},
+};
 use crate::{
+    config::memory,
     ended::Reset,
     policy::limits::{ConnectionSlots, Slot},
     proto::{
@@ -56,11 +61,7 @@ use head::{MAX_HEAD, Read};
 /// Requests a client may have open at once at first; each permitted one costs 90 bytes, so the number grows as it is used.
 pub const STREAMS: u64 = 100;
 /// Heads read at once before the client is known, and after.
-const HEADS: [usize; 2] = [16, 64];
-/// Bytes a client may have in flight to us before it is known.
-pub const WINDOW_UNKNOWN: u32 = 64 * 1024;
-/// And after.
-const WINDOW: u32 = 16 << 20;
+const HEADS: [usize; 2] = [memory::HEADS_BEFORE as usize, memory::HEADS as usize];
 /// Requests beyond the cap on tunnels that are still answered, with a refusal.
 const REFUSABLE: usize = 64;
 /// The largest stream a client can open: the first GOAWAY takes nothing back (RFC 9114 §5.2).
@@ -118,7 +119,7 @@ impl Gate {
     fn open(&self, link: &Link) {
         if !self.open.swap(true, Relaxed) {
             self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-            link.set_receive_window(quinn::VarInt::from_u32(WINDOW));
+            link.set_receive_window(varint(memory::RECEIVE_WINDOW));
             self.opened.notify_one();
         }
     }

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::halves::{RecvHalf, SendHalf};
 use crate::{
+    config::memory,
     ended::{Ended, Reset},
     proto::{
         codes::h3,
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// The largest field section, encoded or by the count of RFC 9114 §4.2.2.
-pub(super) const MAX_HEAD: usize = 16 * 1024;
+pub(super) const MAX_HEAD: usize = memory::HEAD as usize;
 
 /// What came at the start of a request stream.
 pub(super) enum Read {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Datagrams, lock};
 use crate::{
+    config::memory,
     ended::Ended,
     metrics::{Loss, Way},
     tunnel::udp::Flow,
@@ -20,7 +21,7 @@ use crate::{
 /// Datagrams held for one request.
 const HELD: usize = 8;
 /// Bytes held for all of a connection's.
-const HELD_BYTES: usize = 64 * 1024;
+const HELD_BYTES: usize = memory::EARLY_DATAGRAMS as usize;
 /// How long they wait for a stream that is not open yet: reordering within a flight.
 const UNOPENED: Duration = Duration::from_millis(100);
 
