@@ -132,7 +132,7 @@ impl Server {
             return Err(StartError::OpenToAll { addr });
         }
         let identity = Identity::load(&config.certificate)?;
-        let shared = Shared::new(&config, identity.tls()?, h3::STREAMS, |label| identity.derive_key(label))?;
+        let shared = Shared::new(&config, identity.tls_for_quic()?, h3::STREAMS, |label| identity.derive_key(label))?;
         let workers = config.workers.clamp(1, MAX_WORKERS);
         let (addresses, sockets, mut warnings) = bind_all(&config, workers)?;
         let limits = Limits::new(&config.limits);

@@ -4,14 +4,16 @@
 //! what is asked, who asks, whether it may be, where it goes, and then the tunnel.
 
 mod desk;
+mod gate;
 pub mod h3;
 mod line;
 mod link;
+mod requests;
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -88,6 +90,14 @@ pub trait Exchange: Send + Sized {
 
     /// Answers with no, politely: the client gets the whole answer before anything is cut.
     fn refuse(self, answer: Head) -> impl Future<Output = ()> + Send;
+}
+
+/// Requests beyond the cap on tunnels that are still answered, with a refusal.
+const REFUSABLE: usize = 64;
+
+/// Milliseconds since, for the log.
+fn ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Serves one request from its head to its end. `authenticated` is called once the client is known, before anything is looked up for it.

@@ -93,6 +93,6 @@ impl Line {
     }
 
     fn ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        super::ms(self.started)
     }
 }

@@ -112,8 +112,9 @@ impl ClientWrite for SendHalf {
         Self::write(self, buffer.freeze().slice(HEADROOM - DATA_HEADER..)).await
     }
 
-    fn finish(&mut self) {
+    async fn finish(&mut self) -> Result<(), Ended> {
         Self::finish(self);
+        Ok(())
     }
 
     fn reset(&mut self, reset: Reset) {

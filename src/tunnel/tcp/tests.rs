@@ -76,8 +76,9 @@ impl ClientWrite for Write {
         Ok(())
     }
 
-    fn finish(&mut self) {
+    async fn finish(&mut self) -> Result<(), Ended> {
         self.did.send(Did::Finished).unwrap();
+        Ok(())
     }
 
     fn reset(&mut self, reset: Reset) {
@@ -374,7 +375,7 @@ async fn c78_a_client_that_does_not_read_holds_one_buffer() {
         assert!(!writing.is_finished());
         tunnel.room.add_permits(1 << 16);
         while let Some(Did::Wrote(more)) = soon(tunnel.did.recv()).await {
-            assert!(more.len() <= LARGEST);
+            assert!(more.len() <= 64 * 1024);
             got.extend(more);
         }
         assert!(got == sent, "all bytes in order");
@@ -394,16 +395,6 @@ async fn a_small_payload_holds_little_memory() {
         assert!(memory <= 4 * payload, "{memory} bytes for {payload}");
     })
     .await;
-}
-
-#[test]
-fn reads_grow_with_what_comes() {
-    let grown = [LARGEST; 3].into_iter().scan(SMALLEST, |size, len| {
-        *size = next_size(*size, len);
-        Some(*size)
-    });
-    assert_eq!(grown.collect::<Vec<_>>(), [16 << 10, LARGEST, LARGEST]);
-    assert_eq!((next_size(LARGEST, LARGEST / 4), next_size(LARGEST, 100), next_size(SMALLEST, 1)), (LARGEST, LARGEST / 4, SMALLEST));
 }
 
 #[tokio::test]
