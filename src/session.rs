@@ -3,14 +3,18 @@
 //! An [`Exchange`] is one request and its streams until it is over, whatever the HTTP version. What happens to it is one sentence, [`serve`]:
 //! what is asked, who asks, whether it may be, where it goes, and then the tunnel.
 
+mod capsules;
 mod desk;
 mod gate;
+mod h1;
+mod h2;
 pub mod h3;
 mod line;
 mod link;
 mod requests;
+pub mod tcp;
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{net::TcpStream, time::Instant};
@@ -24,7 +28,7 @@ use crate::{
     proto::{head::Head, template::Template},
     refusal::{self, Refusal},
     request::Request,
-    tunnel::{ClientRead, ClientWrite, Lane, tcp, udp},
+    tunnel::{self, ClientRead, ClientWrite, Lane, udp},
     upstream::Dialer,
 };
 use line::Line;
@@ -94,6 +98,11 @@ pub trait Exchange: Send + Sized {
 
 /// Requests beyond the cap on tunnels that are still answered, with a refusal.
 const REFUSABLE: usize = 64;
+
+/// How much of a refused request's body is read, so that its client sees the answer and not a reset (C-47).
+const DISCARDED: usize = 64 * 1024;
+/// How long.
+const DISCARDING: Duration = Duration::from_secs(1);
 
 /// Milliseconds since, for the log.
 fn ms(since: Instant) -> u64 {
@@ -168,7 +177,7 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
             ended = aborted => ended,
         }
     };
-    let (ended, totals) = tcp::run(read, write, target, worker.config.timeouts.tcp_idle, cut).await;
+    let (ended, totals) = tunnel::tcp::run(read, write, target, worker.config.timeouts.tcp_idle, cut).await;
     drop(permit);
     line.tcp_closed(&ended, totals, worker);
 }

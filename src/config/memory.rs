@@ -4,12 +4,18 @@ use super::Config;
 
 /// Bytes of unread request data a connection may hold before its first authenticated request (QUIC's connection window).
 pub const WINDOW_BEFORE: u64 = 64 << 10;
+/// Bytes of unread data a request stream may hold.
+pub const STREAM_WINDOW: u64 = 8 << 20;
 /// The same once authenticated: 100 ms at 1.3 Gbit/s.
 pub const RECEIVE_WINDOW: u64 = 16 << 20;
 /// Bytes of answers a connection may hold unsent or unacknowledged.
 pub const SEND_WINDOW: u64 = 8 << 20;
 /// Received datagrams that wait for the pump; the oldest go first.
 pub const DATAGRAMS_IN: u64 = 1 << 20;
+/// Bytes of answers an HTTP/2 stream may hold unsent.
+pub const STREAM_UNSENT: u64 = 256 << 10;
+/// The largest HTTP/2 frame a client may send.
+pub const FRAME: u64 = 64 << 10;
 /// Datagrams that wait to be sent: more would only be delay.
 pub const DATAGRAMS_OUT: u64 = 64 << 10;
 /// Datagrams of tunnels that are not open yet (C-56).

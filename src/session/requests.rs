@@ -9,7 +9,7 @@ use tokio::{
 use tracing::error;
 
 /// How long tunnels have to notice that their connection is gone.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Running requests. Dropping it aborts them.
 pub(super) struct Requests {

@@ -17,14 +17,9 @@ use crate::{
         head::Head,
         qpack,
     },
-    session::Exchange,
+    session::{DISCARDED, DISCARDING, Exchange},
     tunnel::{ClientRead, ClientWrite, HEADROOM, udp::Flow},
 };
-
-/// How much of a refused request's body is read, so that its client sees the answer and not a reset.
-const DISCARDED: usize = 64 * 1024;
-/// How long.
-const DISCARDING: Duration = Duration::from_secs(1);
 
 /// A request and its stream.
 pub(super) struct H3Exchange {
