@@ -1,4 +1,4 @@
 //! One client's HTTP/1.1 connection.
-use std::sync::Arc;
 use super::{Worker, tcp::Accepted};
+use std::sync::Arc;
 pub(super) async fn serve(_accepted: Accepted, _worker: Arc<Worker>) {}

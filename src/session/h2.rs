@@ -217,10 +217,13 @@ impl Session {
 /// Who ended a connection and why.
 fn words(error: &h2::Error) -> String {
     let reason = || {
-        error.reason().map_or_else(|| error.to_string(), |reason| {
-            let code = u32::from(reason);
-            h2_name(code.into()).map_or_else(|| format!("{code:#x}"), Into::into)
-        })
+        error.reason().map_or_else(
+            || error.to_string(),
+            |reason| {
+                let code = u32::from(reason);
+                h2_name(code.into()).map_or_else(|| format!("{code:#x}"), Into::into)
+            },
+        )
     };
     match error.get_io() {
         Some(error) => broke(error),

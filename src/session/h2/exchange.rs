@@ -133,11 +133,8 @@ fn text(text: &str) -> Bytes {
 /// An answer of ours as h2 wants it.
 fn response(head: &Head) -> Response<()> {
     let mut response = Response::new(());
-    *response.status_mut() = head
-        .status()
-        .ok()
-        .and_then(|status| StatusCode::from_u16(status).ok())
-        .expect("the relay's own answers have a status");
+    *response.status_mut() =
+        head.status().ok().and_then(|status| StatusCode::from_u16(status).ok()).expect("the relay's own answers have a status");
     for (name, value) in head.fields.iter().filter(|(name, _)| !name.starts_with(b":")) {
         let name = HeaderName::from_bytes(name).expect("the relay's own fields have names");
         let value = HeaderValue::from_maybe_shared(value.clone()).expect("the relay's own fields have values that can be sent");
