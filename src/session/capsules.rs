@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -28,6 +28,11 @@ use crate::{
 pub(super) trait PollWrite: ClientWrite {
     /// Sends as much of `bytes` as there is room for now.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, Ended>>;
+
+    /// Sends on what was taken and is still held, where the version holds something.
+    fn poll_sent(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// One UDP tunnel over the two halves of a stream.
@@ -67,6 +72,8 @@ impl<R: ClientRead, W: PollWrite> Lane for CapsuleLane<R, W> {
     fn send(&mut self, packets: &Received<'_>, flow: &Flow) {
         let write = &mut self.write;
         self.queue.send(packets.iter(), flow, |cx, bytes| write.poll_write(cx, bytes));
+        // An error shows again where it can be told: in `recv`.
+        let _ = write.poll_sent(&mut Context::from_waker(Waker::noop()));
     }
 
     async fn end(mut self, ended: &Ended) {
@@ -88,9 +95,15 @@ impl<R: ClientRead, W: PollWrite> Lane for CapsuleLane<R, W> {
 
 /// Sends on what waits, and resolves only when that is no use any more. Cancel safe.
 async fn flush(queue: &mut CapsuleQueue, flow: &Flow, write: &mut impl PollWrite) -> Ended {
-    poll_fn(|cx| match std::task::ready!(queue.poll_flush(cx, flow, |cx, bytes| write.poll_write(cx, bytes))) {
-        Ok(()) => Poll::Pending,
-        Err(ended) => Poll::Ready(ended),
+    poll_fn(|cx| {
+        let sent = match ready!(queue.poll_flush(cx, flow, |cx, bytes| write.poll_write(cx, bytes))) {
+            Ok(()) => ready!(write.poll_sent(cx)),
+            Err(ended) => Err(ended),
+        };
+        match sent {
+            Ok(()) => Poll::Pending,
+            Err(ended) => Poll::Ready(ended),
+        }
     })
     .await
 }
