@@ -13,6 +13,7 @@ mod line;
 mod link;
 mod requests;
 pub mod tcp;
+mod window;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 

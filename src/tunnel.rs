@@ -24,6 +24,9 @@ pub trait ClientRead: Send {
     /// The target took `bytes` of what was read: the client may send as many again.
     fn consumed(&mut self, bytes: usize);
 
+    /// The target has taken nothing for a while although there is more, or takes again: what waits here must not hold up other tunnels.
+    fn stalled(&mut self, stalled: bool);
+
     /// No more is read; tells the client why.
     fn stop(&mut self, reset: Reset);
 }

@@ -38,6 +38,7 @@ use super::{
     ms,
     requests::{LAST_WORDS, Requests},
     tcp::Accepted,
+    window::{Share, Window},
 };
 use crate::{
     config::memory,
@@ -78,6 +79,7 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
         transport: Transport { connection, outbox },
         address,
         gate: Arc::new(Gate::new(unauthenticated)),
+        window: Arc::default(),
         requests: Requests::new(address),
         cancelled: Arc::default(),
         closing: None,
@@ -128,6 +130,7 @@ struct Session {
     transport: Transport,
     address: SocketAddr,
     gate: Arc<Gate>,
+    window: Arc<Window>,
     requests: Requests,
     /// Requests cancelled before their answer, and not counted yet.
     cancelled: Arc<AtomicU32>,
@@ -140,7 +143,7 @@ impl Session {
     /// Takes requests until the connection is over; gives how many there were, and who ended it and why.
     async fn run(mut self, deadline: Instant) -> (u64, String) {
         let worker = Arc::clone(&self.worker);
-        let gate = Arc::clone(&self.gate);
+        let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
         let idle = worker.config.timeouts.udp_idle.max(Duration::from_secs(120));
         let (mut silence, mut quiet) = (pin!(sleep_until(deadline)), pin!(sleep(idle)));
         let (mut announced, mut last_words) = (pin!(sleep(ANNOUNCED)), pin!(sleep(LAST_WORDS)));
@@ -160,7 +163,8 @@ impl Session {
                         self.close(Reason::ENHANCE_YOUR_CALM, "the client cancels requests too fast");
                     }
                 }
-                () = gate.opened() => self.transport.connection.set_target_window_size(memory::RECEIVE_WINDOW as u32),
+                () = gate.opened() => self.open_window(),
+                () = window.changed(), if gate.is_open() => self.open_window(),
                 () = &mut silence, if !gate.is_open() && self.closing.is_none() => {
                     self.close(Reason::NO_ERROR, "no authenticated request in time");
                 }
@@ -193,6 +197,10 @@ impl Session {
         (requests.count, end)
     }
 
+    fn open_window(&mut self) {
+        self.transport.connection.set_target_window_size(self.window.size() as u32);
+    }
+
     /// Beyond that requests wait within h2, which bounds them by the streams permitted.
     fn has_room(&self) -> bool {
         self.requests.len() < self.worker.config.limits.tunnels_per_connection + REFUSABLE
@@ -203,7 +211,7 @@ impl Session {
         let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
         let client = Client { address: self.address, http: "h2", full };
         let gate = Arc::clone(&self.gate);
-        let exchange = H2Exchange::new(request, respond, Arc::clone(&self.cancelled), worker.config.timeouts.capsule_stall);
+        let exchange = H2Exchange::new(request, respond, Arc::clone(&self.cancelled), Share::of(&self.window), worker.config.timeouts.capsule_stall);
         self.requests.spawn(async move { super::serve(exchange, client, &worker, || gate.open()).await });
     }
 

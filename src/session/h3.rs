@@ -34,6 +34,7 @@ use super::{
     link::{Link, varint},
     ms,
     requests::Requests,
+    window::{Share, Window},
 };
 use crate::{
     config::memory,
@@ -124,6 +125,7 @@ struct Session {
     /// Streams the client may have open at once.
     streams: watch::Sender<u64>,
     heads: FuturesUnordered<Reading>,
+    window: Arc<Window>,
     requests: Requests,
     /// The datagrams' two tasks, which end with the connection.
     _plumbing: JoinSet<()>,
@@ -148,6 +150,7 @@ impl Session {
             datagrams,
             streams,
             heads: FuturesUnordered::new(),
+            window: Arc::default(),
             requests: Requests::new(address),
             _plumbing: plumbing,
             leaving: Leaving::No,
@@ -158,7 +161,7 @@ impl Session {
     /// Takes requests until the connection is over; gives how many there were, and who ended it and why.
     async fn run(mut self, deadline: Instant) -> (u64, String) {
         let worker = Arc::clone(&self.worker);
-        let gate = Arc::clone(&self.gate);
+        let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
         let mut silence = std::pin::pin!(sleep_until(deadline));
         loop {
             tokio::select! {
@@ -170,9 +173,10 @@ impl Session {
                 Some(ready) = self.heads.next() => if let Some(ready) = ready { self.serve(ready) },
                 () = self.requests.one_ended() => {}
                 () = gate.opened() => {
-                    self.link.set_receive_window(varint(memory::RECEIVE_WINDOW));
+                    self.link.set_receive_window(varint(self.window.size()));
                     self.grow();
                 }
+                () = window.changed(), if gate.is_open() => self.link.set_receive_window(varint(self.window.size())),
                 () = &mut silence, if !gate.is_open() => {
                     self.link.close(code::NO_ERROR, "no authenticated request in time");
                 }
@@ -235,7 +239,8 @@ impl Session {
             Err(refusal) => (Head::default(), Bytes::new(), Some(refusal)),
         };
         let capsule_stall = worker.config.timeouts.capsule_stall;
-        let exchange = H3Exchange { head, send, recv, left, registration, datagrams: Arc::clone(&self.datagrams), capsule_stall };
+        let share = Share::of(&self.window);
+        let exchange = H3Exchange { head, send, recv, left, registration, datagrams: Arc::clone(&self.datagrams), share, capsule_stall };
         self.requests.spawn(async move {
             match unreadable {
                 None => super::serve(exchange, client, &worker, || gate.open()).await,

@@ -30,10 +30,14 @@ use tokio::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
+    time::timeout,
 };
 
 use super::{ClientRead, ClientWrite, HEADROOM, ReadSize, activity::Activity};
 use crate::ended::{Ended, Reset};
+
+/// How long a target takes nothing before its tunnel counts as stalled.
+const STALL: Duration = Duration::from_millis(100);
 
 /// What one TCP tunnel carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,7 +120,7 @@ async fn out(read: &mut impl ClientRead, target: &WriteHalf<'_>, progress: &Prog
                     read.consumed(written);
                     progress.moved(&progress.bytes_out, written);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => target.writable().await.map_err(Ended::TargetLost)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => room(read, target).await?,
                 Err(error) => return Err(Ended::TargetLost(error)),
             }
         }
@@ -124,6 +128,20 @@ async fn out(read: &mut impl ClientRead, target: &WriteHalf<'_>, progress: &Prog
             return SockRef::from(target.as_ref()).shutdown(Shutdown::Write).map_err(Ended::TargetLost);
         }
     }
+}
+
+/// Waits until the target takes more.
+async fn room(read: &mut impl ClientRead, target: &WriteHalf<'_>) -> Result<(), Ended> {
+    let ready = match timeout(STALL, target.writable()).await {
+        Ok(ready) => ready,
+        Err(_) => {
+            read.stalled(true);
+            let ready = target.writable().await;
+            read.stalled(false);
+            ready
+        }
+    };
+    ready.map_err(Ended::TargetLost)
 }
 
 /// Target to client, until the target finishes. A client that stops reading ends the tunnel.

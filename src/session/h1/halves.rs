@@ -96,6 +96,8 @@ impl ClientRead for H1Read {
 
     fn consumed(&mut self, _: usize) {} // TCP's window opens as the relay reads, which it does as the target takes
 
+    fn stalled(&mut self, _: bool) {} // there is no other tunnel
+
     fn stop(&mut self, reset: Reset) {
         if reset != Reset::Nothing {
             self.outbox.abort();

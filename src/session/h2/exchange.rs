@@ -18,7 +18,7 @@ use super::halves::{H2Read, H2Write, ended};
 use crate::{
     ended::Ended,
     proto::head::Head,
-    session::{DISCARDED, DISCARDING, Exchange, capsules::CapsuleLane},
+    session::{DISCARDED, DISCARDING, Exchange, capsules::CapsuleLane, window::Share},
     tunnel::udp::Flow,
 };
 
@@ -29,6 +29,7 @@ pub(super) struct H2Exchange {
     body: RecvStream,
     /// Counts those that were cancelled.
     cancelled: Arc<AtomicU32>,
+    share: Share,
     capsule_stall: Duration,
 }
 
@@ -37,15 +38,16 @@ impl H2Exchange {
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
         cancelled: Arc<AtomicU32>,
+        share: Share,
         capsule_stall: Duration,
     ) -> Self {
         let (parts, body) = request.into_parts();
-        Self { head: head(&parts), respond, body, cancelled, capsule_stall }
+        Self { head: head(&parts), respond, body, cancelled, share, capsule_stall }
     }
 
     fn accept(mut self, answer: &Head) -> Result<(H2Read, H2Write), Ended> {
         let send = self.respond.send_response(response(answer), false).map_err(|error| ended(&error))?;
-        Ok((H2Read::new(self.body, self.respond), H2Write::new(send)))
+        Ok((H2Read::new(self.body, self.respond, self.share), H2Write::new(send)))
     }
 }
 

@@ -13,7 +13,7 @@ use h2::{RecvStream, SendStream, server::SendResponse};
 use crate::{
     ended::{Ended, Reset},
     proto::codes::h2_name,
-    session::capsules::PollWrite,
+    session::{capsules::PollWrite, window::Share},
     tunnel::{ClientRead, ClientWrite, HEADROOM},
 };
 
@@ -25,6 +25,7 @@ pub(crate) struct H2Read {
     body: RecvStream,
     /// Only to reset the stream when the other half has finished.
     respond: SendResponse<Bytes>,
+    share: Share,
 }
 
 /// The relay's half.
@@ -33,8 +34,8 @@ pub(crate) struct H2Write {
 }
 
 impl H2Read {
-    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>) -> Self {
-        Self { body, respond }
+    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>, share: Share) -> Self {
+        Self { body, respond, share }
     }
 
     /// RFC 9113 §8.5: behind DATA there may be nothing but END_STREAM.
@@ -75,6 +76,10 @@ impl ClientRead for H2Read {
     fn consumed(&mut self, bytes: usize) {
         // The stream may be gone by now: then there is nobody to give credit to.
         self.body.flow_control().release_capacity(bytes).unwrap_or_default();
+    }
+
+    fn stalled(&mut self, stalled: bool) {
+        self.share.stalled(stalled);
     }
 
     /// HTTP/2 cannot stop one direction: the stream is reset, unless all is said and only the rest of the request is unread.

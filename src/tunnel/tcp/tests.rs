@@ -19,6 +19,7 @@ enum Did {
     Finished,
     Reset(Reset),
     Stopped(Reset),
+    Stalled(bool),
 }
 
 struct Read {
@@ -60,6 +61,10 @@ impl ClientRead for Read {
 
     fn consumed(&mut self, bytes: usize) {
         self.consumed.fetch_add(bytes as u64, Relaxed);
+    }
+
+    fn stalled(&mut self, stalled: bool) {
+        self.did.send(Did::Stalled(stalled)).unwrap();
     }
 
     fn stop(&mut self, reset: Reset) {
