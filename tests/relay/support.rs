@@ -14,6 +14,7 @@ pub(crate) mod descriptors;
 pub(crate) mod dns;
 pub(crate) mod log;
 pub(crate) mod tcp;
+pub(crate) mod tunnels;
 pub(crate) mod udp;
 
 use std::{

@@ -1,0 +1,92 @@
+//! Section F: capsules.
+
+use bytes::Bytes;
+use masque_relay::{
+    probe::StreamEnd,
+    proto::{codes::h3, write_varint},
+};
+
+use crate::support::{
+    Relay,
+    tunnels::{assert_echoes_udp, capsule, open_udp},
+    udp::UdpTarget,
+};
+
+#[tokio::test]
+async fn c61_capsules_and_datagrams_mix() {
+    let relay = Relay::spawn(|_| {}).await;
+    let echo = UdpTarget::echo().await;
+    let client = relay.client().await;
+    let mut tunnel = open_udp(&client, &echo).await;
+    for round in 0..10_u8 {
+        if round % 2 == 0 {
+            tunnel.send(&[round; 500]).unwrap();
+        } else {
+            tunnel.send_capsule(&[round; 500]).await.unwrap();
+        }
+        assert_eq!(&tunnel.recv().await.unwrap().payload[..], [round; 500]);
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c62_unknown_capsules_are_skipped() {
+    let relay = Relay::spawn(|_| {}).await;
+    let echo = UdpTarget::echo().await;
+    let client = relay.client().await;
+    let mut tunnel = open_udp(&client, &echo).await;
+    for (kind, length) in [(0x17, 0), (0x29 * 5 + 0x17, 3), (0x29 * 1000 + 0x17, 128 << 10), (0x1234, 70_000)] {
+        let mut number = Vec::new();
+        write_varint(kind, &mut number);
+        tunnel.send.send(capsule(&number, &vec![0; length])).await.unwrap();
+        tunnel.send_capsule(b"next").await.unwrap();
+        assert_eq!(tunnel.recv().await.unwrap().payload, "next", "type {kind:#x} of {length}");
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c62_a_capsule_of_2_to_the_40_takes_no_memory_and_datagrams_go_on() {
+    let relay = Relay::spawn(|_| {}).await;
+    let echo = UdpTarget::echo().await;
+    let client = relay.client().await;
+    let mut tunnel = open_udp(&client, &echo).await;
+    tunnel.send.send(Bytes::from_static(&[0x17, 0xc0, 0, 1, 0, 0, 0, 0, 0])).await.unwrap();
+    // Many times the flow control window: it is read and thrown away.
+    for _ in 0..64 {
+        tunnel.send.send(vec![0; 128 << 10].into()).await.unwrap();
+    }
+    assert_echoes_udp(&mut tunnel, b"beside it").await;
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c63_a_capsule_cut_off_by_fin_is_malformed() {
+    let relay = Relay::spawn(|_| {}).await;
+    let echo = UdpTarget::echo().await;
+    let client = relay.client().await;
+    for cut in [&[0x40][..], &[0], &[0, 5], &[0, 5, 0, b'x'], &[0x17, 4, 1]] {
+        let mut tunnel = open_udp(&client, &echo).await;
+        tunnel.send.send(Bytes::copy_from_slice(cut)).await.unwrap();
+        tunnel.finish().unwrap();
+        assert_eq!(tunnel.ended().await, StreamEnd::Reset(h3::MESSAGE_ERROR), "{cut:x?}");
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c66_capsules_of_other_extensions_leave_the_tunnel_working() {
+    let relay = Relay::spawn(|_| {}).await;
+    let echo = UdpTarget::echo().await;
+    let client = relay.client().await;
+    let mut tunnel = open_udp(&client, &echo).await;
+    // CONNECT-IP, bound UDP, QUIC-aware proxying, WRAP_UP.
+    for kind in [0x1, 0x2, 0x3, 0x11, 0x12, 0x13, 0xff_e400, 0xff_e401, 0xff_e402, 0xff_e403, 0xff_e404, 0x272d_da5e] {
+        let mut number = Vec::new();
+        write_varint(kind, &mut number);
+        tunnel.send.send(capsule(&number, &[0, 1, 2])).await.unwrap();
+        tunnel.send_capsule(b"next").await.unwrap();
+        assert_eq!(tunnel.recv().await.unwrap().payload, "next", "type {kind:#x}");
+    }
+    relay.finish().await;
+}
