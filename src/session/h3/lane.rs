@@ -2,14 +2,14 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Poll, ready},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::time::{Sleep, sleep};
+use bytes::Bytes;
 
 use super::{
     datagrams::{Datagrams, Registration},
@@ -19,16 +19,16 @@ use crate::{
     ended::{Ended, Reset},
     metrics::{Loss, Way},
     proto::{
-        capsule::{Capsule, CapsuleError, Capsules, write_udp_header},
+        capsule::{Capsule, CapsuleError, Capsules},
         datagram::Datagram,
-        frame::{DATA_HEADER, data_header},
+        frame::data_header,
     },
     sys::Received,
-    tunnel::{Lane, udp::Flow},
+    tunnel::{
+        Lane,
+        udp::{CapsuleQueue, Flow},
+    },
 };
-
-/// Capsules written to a client in one go; packets beyond are dropped, as on a full queue.
-const CAPSULES: usize = 64 * 1024;
 
 /// The client's side of one UDP tunnel.
 pub(super) struct DatagramLane {
@@ -39,16 +39,7 @@ pub(super) struct DatagramLane {
     datagrams: Arc<Datagrams>,
     registration: Registration,
     flow: Arc<Flow>,
-    unsent: Unsent,
-    stall: Duration,
-}
-
-/// What the client did not take yet of a write: the rest of one frame of capsules.
-#[derive(Default)]
-struct Unsent {
-    bytes: BytesMut,
-    /// Runs out when the client has taken nothing of it for too long.
-    patience: Option<Pin<Box<Sleep>>>,
+    queue: CapsuleQueue,
 }
 
 impl DatagramLane {
@@ -61,7 +52,7 @@ impl DatagramLane {
         stall: Duration,
     ) -> Self {
         let stopped = Box::pin(send.stopped());
-        Self { send, stopped, body, capsules: Capsules::default(), datagrams, registration, flow, unsent: Unsent::default(), stall }
+        Self { send, stopped, body, capsules: Capsules::default(), datagrams, registration, flow, queue: CapsuleQueue::new(frame, stall) }
     }
 
     /// Takes the UDP payloads out of what came on the stream.
@@ -80,34 +71,6 @@ impl DatagramLane {
         }
         Ok(())
     }
-
-    /// Back, for a client that takes no QUIC datagrams: one DATA frame of whole capsules, or nothing while the last one is not sent (C-65).
-    fn send_capsules(&mut self, packets: &Received<'_>) {
-        if !self.unsent.bytes.is_empty() {
-            return self.flow.dropped(Way::Back, Loss::Unread, packets.iter().count() as u64);
-        }
-        let mut frame = vec![0; DATA_HEADER];
-        let (mut carried, mut bytes) = (0, 0);
-        for payload in packets.iter() {
-            // 10: type, length and context ID at their longest.
-            if frame.len() + 10 + payload.len() > CAPSULES && carried > 0 {
-                self.flow.dropped(Way::Back, Loss::NoRoom, 1);
-                continue;
-            }
-            write_udp_header(payload.len(), &mut frame);
-            frame.extend_from_slice(payload);
-            carried += 1;
-            bytes += payload.len() as u64;
-        }
-        let header = data_header(frame.len() - DATA_HEADER);
-        frame[..DATA_HEADER].copy_from_slice(&header);
-        self.unsent.bytes = BytesMut::from(&frame[..]);
-        // What does not go at once is moved on by `recv`, which also learns of errors.
-        if self.unsent.poll_flush(&mut self.send, self.stall, &mut Context::from_waker(Waker::noop())).is_ready() {
-            self.unsent = Unsent::default();
-        }
-        self.flow.carried(Way::Back, carried, bytes);
-    }
 }
 
 impl Lane for DatagramLane {
@@ -116,7 +79,7 @@ impl Lane for DatagramLane {
         let more = tokio::select! {
             biased;
             Some(ended) = &mut self.stopped => return Err(ended),
-            ended = self.unsent.flush(&mut self.send, self.stall) => return Err(ended),
+            ended = flush(&mut self.queue, &self.flow, &mut self.send) => return Err(ended),
             read = self.body.read(&mut chunks) => read?,
         };
         self.decode(chunks, into)?;
@@ -132,54 +95,39 @@ impl Lane for DatagramLane {
         if self.datagrams.agreed() {
             self.datagrams.send_back(self.registration.quarter_id(), packets, &self.flow);
         } else {
-            self.send_capsules(packets);
+            let send = &mut self.send;
+            self.queue.send(packets.iter(), &self.flow, |cx, bytes| send.poll_write(cx, bytes));
         }
     }
 
     async fn end(mut self, ended: &Ended) {
+        let inside = self.queue.is_inside();
+        self.queue.abandon(&self.flow);
         match ended.reset() {
             Some(reset) => {
                 self.send.reset(reset);
                 self.body.stop(reset);
             }
             // Never a clean end within a capsule.
-            None if !self.unsent.bytes.is_empty() => self.send.reset(Reset::Cancelled),
+            None if inside => self.send.reset(Reset::Cancelled),
             None => self.send.finish(),
         }
         self.body.stop(Reset::Nothing);
     }
 }
 
-impl Unsent {
-    /// Sends on, and resolves only when that is no use any more. Cancel safe.
-    async fn flush(&mut self, send: &mut SendHalf, stall: Duration) -> Ended {
-        std::future::poll_fn(|cx| match ready!(self.poll_flush(send, stall, cx)) {
-            Ok(()) => {
-                *self = Self::default();
-                Poll::Pending
-            }
-            Err(ended) => Poll::Ready(ended),
-        })
-        .await
-    }
+/// Sends on what waits, and resolves only when that is no use any more. Cancel safe.
+async fn flush(queue: &mut CapsuleQueue, flow: &Flow, send: &mut SendHalf) -> Ended {
+    poll_fn(|cx| match ready!(queue.poll_flush(cx, flow, |cx, bytes| send.poll_write(cx, bytes))) {
+        Ok(()) => Poll::Pending,
+        Err(ended) => Poll::Ready(ended),
+    })
+    .await
+}
 
-    fn poll_flush(&mut self, send: &mut SendHalf, stall: Duration, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        while !self.bytes.is_empty() {
-            match send.poll_write(cx, &self.bytes) {
-                Poll::Ready(Ok(written)) => {
-                    self.bytes.advance(written);
-                    self.patience = None;
-                }
-                Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
-                Poll::Pending => {
-                    let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(stall)));
-                    ready!(patience.as_mut().poll(cx));
-                    return Poll::Ready(Err(Ended::Stalled));
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
+/// Each capsule has a DATA frame of its own, so that those behind it can still be dropped.
+fn frame(length: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&data_header(length));
 }
 
 fn capsule_ended(error: CapsuleError) -> Ended {
