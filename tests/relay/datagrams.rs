@@ -1,15 +1,19 @@
-//! Section E: HTTP Datagrams.
+//! Section E: HTTP Datagrams. Those ahead of their answer, and those on the way back, are below.
+
+mod back;
+mod early;
 
 use bytes::Bytes;
 use masque_relay::{
-    probe::{Means, StreamEnd},
-    proto::{codes::h3, write_varint},
+    metrics::{Loss, Way},
+    probe::{Means, StreamEnd, UdpTunnel},
+    proto::codes::h3,
 };
 
 use crate::support::{
     Relay, descriptors,
     tcp::TcpEcho,
-    tunnels::{assert_closed, assert_echoes_udp, capsule, open_tcp, open_udp, payloads},
+    tunnels::{assert_closed, assert_echoes_udp, capsule, capsule_client, datagram, open_tcp, open_udp, payloads},
     udp::UdpTarget,
 };
 
@@ -60,13 +64,26 @@ async fn c50_datagrams_of_streams_not_open_or_over_are_dropped() {
     assert_eq!(over.ended().await, StreamEnd::Finished);
 
     over.send(b"too late").unwrap();
-    let mut early = Vec::new();
-    write_varint(tunnel.quarter_id() + 5, &mut early);
-    early.extend_from_slice(&[0, b'x']);
-    client.send_raw_datagram(early.into()).unwrap();
+    client.send_raw_datagram(datagram(tunnel.quarter_id() + 5, b"\0too early")).unwrap();
 
     assert_echoes_udp(&mut tunnel, b"alive").await;
     assert_eq!(payloads(&echo), [b"alive"]);
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c50_a_datagram_for_a_stream_the_client_may_not_open_closes_the_connection() {
+    let relay = Relay::spawn(|_| {}).await;
+    let echo = UdpTarget::echo().await;
+    // 100 streams are permitted at first; the last ID is the largest there is.
+    for id in [200, (1 << 60) - 1] {
+        let client = relay.client().await;
+        let mut tunnel = open_udp(&client, &echo).await;
+        client.send_raw_datagram(datagram(99, b"\0may be opened")).unwrap();
+        assert_echoes_udp(&mut tunnel, b"alive").await;
+        client.send_raw_datagram(datagram(id, b"\0may not")).unwrap();
+        assert_closed(&client, h3::ID_ERROR, &format!("{id:#x}")).await;
+    }
     relay.finish().await;
 }
 
@@ -78,10 +95,7 @@ async fn c51_a_datagram_for_a_classic_connect_aborts_that_request_only() {
     let mut tunnel = open_udp(&client, &echo).await;
     let mut tcp = open_tcp(&client, &target).await;
 
-    let mut datagram = Vec::new();
-    write_varint(tcp.send.id() / 4, &mut datagram);
-    datagram.extend_from_slice(&[0, b'x']);
-    client.send_raw_datagram(datagram.into()).unwrap();
+    client.send_raw_datagram(datagram(tcp.send.id() / 4, b"\0x")).unwrap();
 
     assert_eq!(tcp.ended().await, StreamEnd::Reset(h3::DATAGRAM_ERROR));
     assert_echoes_udp(&mut tunnel, b"alive").await;
@@ -139,6 +153,13 @@ async fn c54_a_datagram_without_context_is_dropped_and_an_empty_payload_forwarde
     tunnel.send_capsule(b"").await.unwrap();
     assert_eq!(tunnel.recv().await.unwrap().payload, "");
     assert_eq!(payloads(&echo), [b"", b""]);
+    assert_eq!(relay.metrics().lost(Way::Out, Loss::Malformed), 3);
+
+    let client = capsule_client(&relay, 4096).await;
+    let mut tunnel = open_udp(&client, &echo).await;
+    tunnel.send_capsule(b"").await.unwrap();
+    let packet = tunnel.recv().await.unwrap();
+    assert_eq!((&packet.payload[..], packet.means), (&b""[..], Means::Capsule));
     relay.finish().await;
 }
 
@@ -150,7 +171,7 @@ async fn c54_a_capsule_without_context_is_malformed() {
     for value in [&[][..], &[0x40]] {
         let mut tunnel = open_udp(&client, &echo).await;
         tunnel.send.send(capsule(&[0], value)).await.unwrap();
-        assert!(matches!(tunnel.ended().await, StreamEnd::Reset(_)), "{value:x?}");
+        assert_aborted(&mut tunnel, h3::MESSAGE_ERROR, &format!("{value:x?}")).await;
     }
     let mut tunnel = open_udp(&client, &echo).await;
     assert_echoes_udp(&mut tunnel, b"alive").await;
@@ -163,35 +184,16 @@ async fn c55_a_payload_above_65527_bytes_ends_its_tunnel_only() {
     let echo = UdpTarget::echo().await;
     let client = relay.client().await;
     let mut other = open_udp(&client, &echo).await;
-    // 65528 bytes of payload and the context ID; then one that only claims its length, and sends no value beyond the context ID.
-    for bytes in [[&[0, 0x80, 0, 0xff, 0xf9][..], &vec![0; 65529]].concat(), vec![0, 0xc0, 0, 1, 0, 0, 0, 0, 0, 0]] {
+    // 65528 bytes of payload and the context ID; then one that only claims its length: no byte of its value is waited for.
+    for bytes in [[&[0, 0x80, 0, 0xff, 0xf9][..], &vec![0; 65529]].concat(), vec![0, 0xc0, 0, 1, 0, 0, 0, 0, 0]] {
         let mut tunnel = open_udp(&client, &echo).await;
         let claimed = bytes.len();
         // The relay may stop it before all of it is sent.
         tunnel.send.send(bytes.into()).await.ok();
-        let end = tunnel.ended().await;
-        assert!(matches!(end, StreamEnd::Reset(_)), "{claimed} bytes: {end:?}");
+        assert_aborted(&mut tunnel, h3::MESSAGE_ERROR, &format!("{claimed} bytes")).await;
     }
     assert_echoes_udp(&mut other, b"alive").await;
     assert_eq!(payloads(&echo), [b"alive"]);
-    relay.finish().await;
-}
-
-#[tokio::test]
-async fn c56_datagrams_ahead_of_the_answer_are_delivered_after_it() {
-    let relay = Relay::spawn(|_| {}).await;
-    let echo = UdpTarget::echo().await;
-    let client = relay.client().await;
-    client.settings().await.unwrap();
-    let head = client.options().udp_head("127.0.0.1", echo.address().port());
-    let mut exchange = client.exchange().await.unwrap();
-    let mut early = Vec::new();
-    write_varint(exchange.quarter_id(), &mut early);
-    early.extend_from_slice(&[0, b'e']);
-    exchange.send_head(&head).await.unwrap();
-    client.send_raw_datagram(early.into()).unwrap();
-    let mut tunnel = exchange.udp().await.unwrap();
-    assert_eq!(tunnel.recv().await.unwrap().payload, "e");
     relay.finish().await;
 }
 
@@ -216,4 +218,10 @@ async fn c57_datagrams_after_fin_are_not_forwarded() {
     assert_eq!(payloads(&echo), [&b"first"[..], b"last"]);
     assert_eq!(client.quinn().stats().frame_rx.datagram, 2);
     relay.finish().await;
+}
+
+/// Both directions of the tunnel's stream were broken off with this code.
+async fn assert_aborted(tunnel: &mut UdpTunnel, code: u64, what: &str) {
+    assert_eq!(tunnel.ended().await, StreamEnd::Reset(code), "{what}");
+    assert_eq!(tunnel.send.stopped().await, StreamEnd::Stopped(code), "{what}");
 }
