@@ -1,4 +1,5 @@
-//! The client's side of a UDP tunnel where everything goes as capsules on the request stream (RFC 9297 §3.5): HTTP/2 and HTTP/1.1.
+//! The client's side of a UDP tunnel as capsules on the request stream (RFC 9297 §3.5): all of it on HTTP/2 and HTTP/1.1, on HTTP/3 what does not go
+//! as DATAGRAM frames.
 
 use std::{
     collections::VecDeque,
@@ -20,7 +21,7 @@ use crate::{
     sys::Received,
     tunnel::{
         ClientRead, ClientWrite, Lane,
-        udp::{CapsuleQueue, Flow},
+        udp::{CapsuleQueue, Flow, Framing},
     },
 };
 
@@ -35,6 +36,9 @@ pub(super) trait PollWrite: ClientWrite {
     }
 }
 
+/// No framing: the version has its own, or none.
+pub(super) fn bare(_: usize, _: &mut Vec<u8>) {}
+
 /// One UDP tunnel over the two halves of a stream.
 pub(super) struct CapsuleLane<R, W> {
     read: R,
@@ -45,9 +49,9 @@ pub(super) struct CapsuleLane<R, W> {
 }
 
 impl<R: ClientRead, W: PollWrite> CapsuleLane<R, W> {
-    /// `stall` is how long a capsule may stay half written.
-    pub(super) fn new(read: R, write: W, flow: Arc<Flow>, stall: Duration) -> Self {
-        Self { read, write, capsules: Capsules::default(), queue: CapsuleQueue::new(|_, _| {}, stall), flow }
+    /// `framing` goes in front of each capsule; `stall` is how long one may stay half written.
+    pub(super) fn new(read: R, write: W, framing: Framing, flow: Arc<Flow>, stall: Duration) -> Self {
+        Self { read, write, capsules: Capsules::default(), queue: CapsuleQueue::new(framing, stall), flow }
     }
 }
 
@@ -72,8 +76,8 @@ impl<R: ClientRead, W: PollWrite> Lane for CapsuleLane<R, W> {
     fn send(&mut self, packets: &Received<'_>, flow: &Flow) {
         let write = &mut self.write;
         self.queue.send(packets.iter(), flow, |cx, bytes| write.poll_write(cx, bytes));
-        // An error shows again where it can be told: in `recv`.
-        let _ = write.poll_sent(&mut Context::from_waker(Waker::noop()));
+        // An error shows again where it can be told, in `recv`, which also sends on.
+        let (Poll::Ready(_) | Poll::Pending) = write.poll_sent(&mut Context::from_waker(Waker::noop()));
     }
 
     async fn end(mut self, ended: &Ended) {

@@ -211,7 +211,8 @@ impl Session {
         let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
         let client = Client { address: self.address, http: "h2", full };
         let gate = Arc::clone(&self.gate);
-        let exchange = H2Exchange::new(request, respond, Arc::clone(&self.cancelled), Share::of(&self.window), worker.config.timeouts.capsule_stall);
+        let exchange =
+            H2Exchange::new(request, respond, Arc::clone(&self.cancelled), Share::of(&self.window), worker.config.timeouts.capsule_stall);
         self.requests.spawn(async move { super::serve(exchange, client, &worker, || gate.open()).await });
     }
 

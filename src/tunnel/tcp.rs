@@ -132,14 +132,13 @@ async fn out(read: &mut impl ClientRead, target: &WriteHalf<'_>, progress: &Prog
 
 /// Waits until the target takes more.
 async fn room(read: &mut impl ClientRead, target: &WriteHalf<'_>) -> Result<(), Ended> {
-    let ready = match timeout(STALL, target.writable()).await {
-        Ok(ready) => ready,
-        Err(_) => {
-            read.stalled(true);
-            let ready = target.writable().await;
-            read.stalled(false);
-            ready
-        }
+    let ready = if let Ok(ready) = timeout(STALL, target.writable()).await {
+        ready
+    } else {
+        read.stalled(true);
+        let ready = target.writable().await;
+        read.stalled(false);
+        ready
     };
     ready.map_err(Ended::TargetLost)
 }

@@ -19,4 +19,16 @@ mod requests;
 mod setup;
 
 #[cfg(test)]
-mod tunnels;
+mod datagrams;
+
+#[cfg(test)]
+mod capsules;
+
+#[cfg(test)]
+mod udp;
+
+#[cfg(test)]
+mod tcp;
+
+#[cfg(test)]
+mod lifecycle;

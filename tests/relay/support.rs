@@ -14,6 +14,7 @@ pub(crate) mod descriptors;
 pub(crate) mod dns;
 pub(crate) mod log;
 pub(crate) mod tcp;
+pub(crate) mod tunnels;
 pub(crate) mod udp;
 
 use std::{
@@ -28,6 +29,7 @@ use std::{
 use aws_lc_rs::digest;
 use masque_relay::{
     config::{Config, Token},
+    metrics::Snapshot,
     probe::{Client, Options},
     server::Server,
 };
@@ -159,6 +161,11 @@ impl Relay {
     /// Waits for a line of the relay's log that contains `needle`.
     pub(crate) async fn logged(&self, needle: &str) -> String {
         within(&format!("a log line with {needle:?}"), log::line(self.log_start, needle)).await
+    }
+
+    /// The relay's counters now.
+    pub(crate) fn metrics(&self) -> Snapshot {
+        self.server.as_ref().expect("it was not taken").metrics()
     }
 
     /// The server itself, to drain it in the middle of a test; nothing but [`Self::finish`] is of use afterwards.

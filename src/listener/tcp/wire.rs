@@ -133,7 +133,9 @@ impl AsyncWrite for Wire {
         ready!(out.poll_room(cx))?;
         let before = out.held.len();
         out.held.reserve(bufs.iter().map(|buf| buf.len()).sum());
-        bufs.iter().for_each(|buf| out.held.extend_from_slice(buf));
+        for buf in bufs {
+            out.held.extend_from_slice(buf);
+        }
         Poll::Ready(Ok(out.held.len() - before))
     }
 

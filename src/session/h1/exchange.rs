@@ -18,7 +18,10 @@ use crate::{
     ended::Ended,
     listener::tcp::{Outbox, Stream},
     proto::head::Head,
-    session::{DISCARDED, DISCARDING, Exchange, capsules::CapsuleLane},
+    session::{
+        DISCARDED, DISCARDING, Exchange,
+        capsules::{CapsuleLane, bare},
+    },
     tunnel::{ClientWrite, udp::Flow},
 };
 
@@ -73,7 +76,7 @@ impl Exchange for H1Exchange {
     async fn accept_udp(mut self, answer: Head, flow: &Arc<Flow>) -> Result<CapsuleLane<H1Read, H1Write>, Ended> {
         let upgrade = [("Connection", "Upgrade"), ("Upgrade", "connect-udp")];
         self.write.write_all(&written(&answer, StatusCode::SWITCHING_PROTOCOLS, &upgrade)).await?;
-        Ok(CapsuleLane::new(self.read, self.write, Arc::clone(flow), self.capsule_stall))
+        Ok(CapsuleLane::new(self.read, self.write, bare, Arc::clone(flow), self.capsule_stall))
     }
 
     async fn refuse(mut self, answer: Head) {

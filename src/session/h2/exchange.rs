@@ -18,7 +18,11 @@ use super::halves::{H2Read, H2Write, ended};
 use crate::{
     ended::Ended,
     proto::head::Head,
-    session::{DISCARDED, DISCARDING, Exchange, capsules::CapsuleLane, window::Share},
+    session::{
+        DISCARDED, DISCARDING, Exchange,
+        capsules::{CapsuleLane, bare},
+        window::Share,
+    },
     tunnel::udp::Flow,
 };
 
@@ -81,7 +85,7 @@ impl Exchange for H2Exchange {
     async fn accept_udp(self, answer: Head, flow: &Arc<Flow>) -> Result<CapsuleLane<H2Read, H2Write>, Ended> {
         let stall = self.capsule_stall;
         let (read, write) = self.accept(&answer)?;
-        Ok(CapsuleLane::new(read, write, Arc::clone(flow), stall))
+        Ok(CapsuleLane::new(read, write, bare, Arc::clone(flow), stall))
     }
 
     async fn refuse(mut self, answer: Head) {

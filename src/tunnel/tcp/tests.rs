@@ -149,7 +149,7 @@ impl Tunnel {
 
 /// Nothing here takes long: what hangs fails soon.
 async fn soon<T>(event: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), event).await.expect("nothing happened for twenty seconds")
+    timeout(Duration::from_secs(20), event).await.expect("nothing happened for twenty seconds")
 }
 
 async fn local<T>(test: impl Future<Output = T>) -> T {

@@ -82,7 +82,6 @@ impl CapsuleQueue {
         flow: &Flow,
         mut write: impl FnMut(&mut Context<'_>, &[u8]) -> Poll<Result<usize, Ended>>,
     ) {
-        let mut cx = Context::from_waker(Waker::noop());
         // While something waits, the task is woken as soon as there is room: no need to ask at each batch.
         let mut open = self.begun.is_none() && self.units.is_empty();
         let mut capsule = Vec::new();
@@ -90,7 +89,7 @@ impl CapsuleQueue {
             self.encode(payload.len(), &mut capsule);
             let length = capsule.len() + payload.len();
             if open && self.whole.len() + length > QUEUED {
-                open = matches!(self.poll_flush(&mut cx, flow, &mut write), Poll::Ready(Ok(())));
+                open = self.flush_now(flow, &mut write);
             }
             self.make_room(length, flow);
             self.whole.extend_from_slice(&capsule);
@@ -98,7 +97,7 @@ impl CapsuleQueue {
             self.units.push_back(Unit { length, payload: payload.len() as u64 });
         }
         if open {
-            let (Poll::Ready(_) | Poll::Pending) = self.poll_flush(&mut cx, flow, &mut write); // whoever flushes next learns the same
+            self.flush_now(flow, &mut write);
         }
     }
 
@@ -136,6 +135,11 @@ impl CapsuleQueue {
         flow.dropped(Way::Back, Loss::Unread, begun + self.units.len() as u64);
         self.units.clear();
         self.whole.clear();
+    }
+
+    /// Writes on as far as it goes; whether that is all.
+    fn flush_now(&mut self, flow: &Flow, write: impl FnMut(&mut Context<'_>, &[u8]) -> Poll<Result<usize, Ended>>) -> bool {
+        matches!(self.poll_flush(&mut Context::from_waker(Waker::noop()), flow, write), Poll::Ready(Ok(())))
     }
 
     /// Takes `written` bytes off the front, and tells of each capsule that is complete.
