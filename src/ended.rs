@@ -4,12 +4,12 @@ use std::io;
 
 use tracing::Level;
 
-use crate::proto::codes::{h3, h3_name};
+use crate::proto::codes::{h2_name, h3, h3_name};
 
 /// How a stream is reset, whatever the HTTP version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reset {
-    /// The target's TCP connection broke: H3_CONNECT_ERROR (RFC 9114 §4.4).
+    /// The target's TCP connection broke: H3_CONNECT_ERROR (RFC 9114 §4.4), CONNECT_ERROR (RFC 9113 §8.5).
     Connect,
     /// The request is no longer wanted: H3_REQUEST_CANCELLED.
     Cancelled,
@@ -36,6 +36,19 @@ impl Reset {
             Self::Message => h3::MESSAGE_ERROR,
             Self::Datagram => h3::DATAGRAM_ERROR,
             Self::Nothing => h3::NO_ERROR,
+        }
+    }
+}
+
+impl Reset {
+    /// The HTTP/2 error code (RFC 9113 §7), which knows fewer reasons.
+    pub const fn h2(self) -> h2::Reason {
+        match self {
+            Self::Connect => h2::Reason::CONNECT_ERROR,
+            Self::Cancelled => h2::Reason::CANCEL,
+            Self::Rejected => h2::Reason::REFUSED_STREAM,
+            Self::Incomplete | Self::Message | Self::Datagram => h2::Reason::PROTOCOL_ERROR,
+            Self::Nothing => h2::Reason::NO_ERROR,
         }
     }
 }
@@ -155,7 +168,7 @@ impl Ended {
 }
 
 fn code_name(code: u64) -> String {
-    h3_name(code).map_or_else(|| format!("{code:#x}"), Into::into)
+    h3_name(code).or_else(|| h2_name(code)).map_or_else(|| format!("{code:#x}"), Into::into)
 }
 
 #[cfg(test)]
@@ -166,7 +179,7 @@ mod tests {
     fn an_end_says_who_and_what() {
         let refused = io::Error::from_raw_os_error(libc::ECONNREFUSED);
         assert_eq!(Ended::ClientReset(0x10c).words(), "the client reset the stream: H3_REQUEST_CANCELLED");
-        assert_eq!(Ended::ClientStopped(0x7).words(), "the client stopped reading: 0x7");
+        assert_eq!(Ended::ClientStopped(0x7).words(), "the client stopped reading: REFUSED_STREAM");
         assert_eq!(Ended::Unreachable(refused).words(), "the target cannot be reached: Connection refused (os error 111)");
     }
 
@@ -174,6 +187,7 @@ mod tests {
     fn c76_a_broken_target_is_a_connect_error() {
         let reset = Ended::TargetLost(io::Error::from_raw_os_error(libc::ECONNRESET)).reset();
         assert_eq!(reset.map(Reset::h3), Some(0x10f));
+        assert_eq!(reset.map(Reset::h2), Some(h2::Reason::CONNECT_ERROR));
         assert_eq!(Ended::Malformed("x").reset().map(Reset::h3), Some(0x10e));
         assert_eq!(Ended::DatagramOnTcp.reset().map(Reset::h3), Some(0x33));
         assert_eq!(Ended::Idle.reset(), None);

@@ -1,4 +1,4 @@
-//! Error codes by name, for logs and records: HTTP/3, QUIC, TLS alerts.
+//! Error codes by name, for logs and records: HTTP/3, HTTP/2, QUIC, TLS alerts.
 
 /// HTTP/3 error codes this relay sends (RFC 9114 §8.1, RFC 9204 §8.3, RFC 9297 §5.2).
 pub mod h3 {
@@ -71,6 +71,27 @@ pub const fn h3_name(code: u64) -> Option<&'static str> {
         h3::QPACK_ENCODER_STREAM_ERROR => "QPACK_ENCODER_STREAM_ERROR",
         h3::QPACK_DECODER_STREAM_ERROR => "QPACK_DECODER_STREAM_ERROR",
         h3::DATAGRAM_ERROR => "H3_DATAGRAM_ERROR",
+        _ => return None,
+    })
+}
+
+/// The registered name of an HTTP/2 error code (RFC 9113 §7), or `None` for an unknown one. Its codes and HTTP/3's do not meet.
+pub const fn h2_name(code: u64) -> Option<&'static str> {
+    Some(match code {
+        0x0 => "NO_ERROR",
+        0x1 => "PROTOCOL_ERROR",
+        0x2 => "INTERNAL_ERROR",
+        0x3 => "FLOW_CONTROL_ERROR",
+        0x4 => "SETTINGS_TIMEOUT",
+        0x5 => "STREAM_CLOSED",
+        0x6 => "FRAME_SIZE_ERROR",
+        0x7 => "REFUSED_STREAM",
+        0x8 => "CANCEL",
+        0x9 => "COMPRESSION_ERROR",
+        0xa => "CONNECT_ERROR",
+        0xb => "ENHANCE_YOUR_CALM",
+        0xc => "INADEQUATE_SECURITY",
+        0xd => "HTTP_1_1_REQUIRED",
         _ => return None,
     })
 }
