@@ -1,41 +1,48 @@
-//! A small strict HTTP/3 client on raw quinn, with its own framing: for the `probe` command, the tests, the benches and later `doctor`.
+//! A small strict client of HTTP/3, HTTP/2 and HTTP/1.1, for the `probe` command, the tests, the benches and later `doctor`.
 //!
 //! ```text
 //! Options ──▶ Client::open ──▶ connect_tcp ──▶ TcpTunnel   send, recv, finish, reset, stop
-//!                         ├──▶ connect_udp ──▶ UdpTunnel   send (DATAGRAM), send_capsule, recv (which means)
-//!                         └──▶ request ──────▶ RawExchange whatever a test needs, also what is wrong
+//!   http                  ├──▶ connect_udp ──▶ UdpTunnel   send_either, send_capsule, recv (which means); HTTP/3: send (DATAGRAM)
+//!                         └──▶ request ──────▶ RawExchange whatever a test needs, over HTTP/3 also what is wrong
 //! ```
+//!
+//! One body of a test serves every version: [`Http`] says which, and the halves of a stream hide the difference (`stream` says how). HTTP/3 is on
+//! raw quinn with its own framing (`h3`), HTTP/2 on the h2 crate (`h2`), HTTP/1.1 on TLS itself (`h1`).
 //!
 //! Three promises:
 //!
 //! 1. *Strict.* A relay that breaks a rule of RFC 9114, 9204 or 9297 that this client can see ends the connection with the right code, and
-//!    every wait says which rule it was.
+//!    every wait says which rule it was. Over HTTP/2 the h2 crate judges frames and this client tunnels; over HTTP/1.1 there are only heads and
+//!    capsules to judge.
 //! 2. *No wait is for ever*: [`Options::timeout`] and [`Options::patience`] bound each, and every queue has an end.
-//! 3. *Nothing is left behind.* Dropping a [`Client`] closes its connection with H3_NO_ERROR and ends its tasks; dropping a half of a
-//!    stream resets or stops it with H3_REQUEST_CANCELLED unless it is over.
+//! 3. *Nothing is left behind.* Dropping a [`Client`] closes its connection, over HTTP/3 with H3_NO_ERROR, and ends its tasks; dropping a half of a
+//!    stream resets or stops it as cancelled unless it is over.
 
 mod client;
-mod control;
-mod datagrams;
 mod error;
 mod exchange;
+mod h1;
+mod h2;
+mod h3;
 mod options;
 mod pin;
 mod shared;
 mod stream;
+mod tcp;
 mod tickets;
 mod tunnel;
 mod url;
+mod version;
 
-pub use client::{Client, SettingsTiming};
-pub use control::Control;
-pub use datagrams::STRAYS_KEPT;
+pub use client::{Client, Closer, SettingsTiming};
 pub use error::{Closed, Layer, ProbeError, Refused, StreamEnd, Violation};
 pub use exchange::{Answer, RawExchange};
+pub use h3::{Control, STRAYS_KEPT};
 pub use options::{Options, SettingsWhen};
 pub use stream::{RecvHalf, SendHalf};
 pub use tickets::{MAX_TICKETS, Tickets};
 pub use tunnel::{Means, Packet, TcpTunnel, UdpTunnel};
+pub use version::Http;
 
 /// Opens a connection to the relay at `https://HOST[:PORT][/TEMPLATE]`; `change` gets the options before they are used, to add trust and
 /// credentials.

@@ -74,7 +74,7 @@ pub fn run(arguments: &ProbeArguments) -> Result<(), Failure> {
 
 async fn probe(arguments: &ProbeArguments) -> Result<(), Failure> {
     let client = Client::open(arguments.options().await?).await?;
-    say(format_args!("connected to {} in {:.1?}", client.quinn().remote_address(), client.handshake()));
+    say(format_args!("connected to {} in {:.1?}", client.remote_addr(), client.handshake()));
     let asked = Instant::now();
     let carried = if let Some(target) = &arguments.tcp {
         let tunnel = client.connect_tcp(&target.text).await?;

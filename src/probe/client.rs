@@ -1,44 +1,49 @@
 //! One connection to a relay.
 
-use std::{
-    future::Future,
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use quinn::crypto::rustls::QuicClientConfig;
-use tokio::{
-    sync::{Mutex, watch},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::{
-    Closed, Control, Options, ProbeError, RawExchange, SettingsWhen, TcpTunnel, UdpTunnel, Violation, control, datagrams,
-    shared::{Shared, State, varint, within},
+    Closed, Http, Options, ProbeError, RawExchange, RecvHalf, SendHalf, TcpTunnel, UdpTunnel, Violation, h1, h2, h3,
+    shared::{Shared, within},
+    stream::{Receiving, Sending},
+    tcp,
 };
 use crate::proto::{
-    codes::h3,
-    frame,
     head::Head,
-    settings::{ENABLE_CONNECT_PROTOCOL, H3_DATAGRAM, Settings},
-    write_varint,
+    settings::{ENABLE_CONNECT_PROTOCOL, Settings},
 };
 
 /// A connection to a relay. It lives as long as this, whatever tunnels are held.
 #[derive(Debug)]
 pub struct Client {
     shared: Arc<Shared>,
-    endpoint: quinn::Endpoint,
-    control: Mutex<quinn::SendStream>,
+    link: Link,
+    /// Ours and the relay's address, as they were at first.
+    local: SocketAddr,
+    remote: SocketAddr,
     started: Instant,
     handshake: Duration,
-    early_data: bool,
-    /// Reads the relay's unidirectional streams and its datagrams; aborted on drop.
-    _tasks: JoinSet<()>,
+}
+
+/// The connection itself, by version.
+#[derive(Debug)]
+pub(super) enum Link {
+    H1(h1::Link),
+    H2(h2::Link),
+    H3(h3::Link),
+}
+
+/// Closes a client's connection, also where somebody else has the [`Client`].
+#[derive(Clone, Debug)]
+pub struct Closer(Ending);
+
+#[derive(Clone, Debug)]
+enum Ending {
+    H1(Arc<h1::Pipe>),
+    H2(h2::Cut),
+    H3(quinn::Connection),
 }
 
 /// When things came, counted from the first packet of the handshake.
@@ -51,18 +56,16 @@ pub struct SettingsTiming {
 }
 
 impl Client {
-    /// Connects to the first of the addresses that answers, opens the control stream and, unless withheld, sends SETTINGS.
+    /// Connects to the first of the addresses that answers, by [`Options::http`]. Over HTTP/3 it opens the control stream and, unless withheld, sends
+    /// SETTINGS; over HTTP/2 SETTINGS always go out.
     ///
-    /// Does not wait for the relay's SETTINGS: [`Self::settings`] does. With 0-RTT data it does not wait for the handshake either; a relay that
-    /// rejects the data makes all its streams end.
+    /// Does not wait for the relay's SETTINGS: [`Self::settings`] does. With 0-RTT data, which is HTTP/3's, it does not wait for the handshake
+    /// either; a relay that rejects the data makes all its streams end.
     pub async fn open(mut options: Options) -> Result<Self, ProbeError> {
-        let crypto = QuicClientConfig::try_from(options.tls()?).expect("TLS 1.3 has the suite that Initial packets need");
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(options.transport()?));
-
+        let tls = options.tls()?;
         let mut last = ProbeError::Options("an empty list of addresses");
-        for address in &options.addresses {
-            match Self::open_at(*address, &config, &options).await {
+        for address in options.addresses.clone() {
+            match Self::open_at(address, &tls, Arc::new(Shared::new(options.clone()))).await {
                 Ok(client) => return Ok(client),
                 Err(error) => last = error,
             }
@@ -75,7 +78,12 @@ impl Client {
         &self.shared.options
     }
 
-    /// How long the handshake took, from its first packet until it was complete on our side.
+    /// Which HTTP it speaks.
+    pub fn http(&self) -> Http {
+        self.options().http
+    }
+
+    /// How long the handshake took, from its first packet until it was complete on our side; over TCP from the SYN on.
     pub fn handshake(&self) -> Duration {
         self.handshake
     }
@@ -85,13 +93,16 @@ impl Client {
         self.options().clone()
     }
 
-    /// Whether a ticket let us send 0-RTT data, accepted or not.
+    /// Whether a ticket let us send 0-RTT data, accepted or not; never over TCP.
     pub fn early_data(&self) -> bool {
-        self.early_data
+        matches!(&self.link, Link::H3(link) if link.early_data())
     }
 
-    /// The relay's SETTINGS; waits for them.
+    /// The relay's SETTINGS; waits for them. HTTP/2's, with its own identifiers, of all SETTINGS frames so far; HTTP/1.1 has none.
     pub async fn settings(&self) -> Result<Settings, ProbeError> {
+        if self.http() == Http::H1 {
+            return Err(ProbeError::Missing { http: Http::H1, what: "SETTINGS" });
+        }
         self.shared.wait_for("SETTINGS", Some(self.options().timeout), |state| state.settings.clone()).await
     }
 
@@ -101,7 +112,7 @@ impl Client {
         Some(SettingsTiming { handshake: self.handshake, settings: at - self.started })
     }
 
-    /// The identifiers of the GOAWAY frames so far (RFC 9114 §5.2).
+    /// The identifiers of the GOAWAY frames so far (RFC 9114 §5.2); over HTTP/2 the last stream of each (RFC 9113 §6.8).
     pub fn goaways(&self) -> Vec<u64> {
         self.shared.state.borrow().goaways.clone()
     }
@@ -112,10 +123,22 @@ impl Client {
         self.shared.wait_for("GOAWAY", self.options().patience, |state| state.goaways.get(at).copied()).await
     }
 
-    /// Waits until the connection is over, and says how.
+    /// Waits until the connection is over, and says how. Over HTTP/2 the code is that of the last GOAWAY that had one, and its debug data is in the
+    /// reason. Over HTTP/1.1 an exchange must be read for its end to be seen.
     pub async fn closed(&self) -> Result<Closed, ProbeError> {
-        match within(self.options().patience, self.shared.connection.closed()).await {
-            Ok(error) => Ok(Closed::from(&error)),
+        let closed = self.shared.wait_for("the connection's end", None, |state| state.closed.clone());
+        let wait = async {
+            match &self.link {
+                Link::H1(link) => tokio::select! {
+                    biased;
+                    closed = closed => closed,
+                    () = link.watch() => self.shared.state.borrow().closed.clone().ok_or(ProbeError::UsedUp),
+                },
+                _ => closed.await,
+            }
+        };
+        match within(self.options().patience, wait).await {
+            Ok(closed) => closed,
             Err(after) => Err(ProbeError::TimedOut { what: "the connection's end", after }),
         }
     }
@@ -130,152 +153,106 @@ impl Client {
         self.request(&self.options().tcp_head(authority)).await?.tcp().await
     }
 
-    /// Opens a tunnel to `host` and `port` by CONNECT-UDP, once the relay's SETTINGS allow it (RFC 9220 §3).
+    /// Opens a tunnel to `host` and `port` by CONNECT-UDP: over HTTP/3 and HTTP/2 by extended CONNECT, once the relay's SETTINGS allow it
+    /// (RFC 9220 §3, RFC 8441 §3), over HTTP/1.1 by an upgrade (RFC 9298 §3.2).
     pub async fn connect_udp(&self, host: &str, port: u16) -> Result<UdpTunnel, ProbeError> {
-        if self.settings().await?.get(ENABLE_CONNECT_PROTOCOL) != Some(1) {
+        if self.http() != Http::H1 && self.settings().await?.get(ENABLE_CONNECT_PROTOCOL) != Some(1) {
             return Err(ProbeError::Unsupported("SETTINGS_ENABLE_CONNECT_PROTOCOL"));
         }
         self.request(&self.options().udp_head(host, port)).await?.udp().await
     }
 
-    /// Sends `head` verbatim on a new stream and gives the exchange, without waiting for an answer nor for SETTINGS.
+    /// Sends `head` on a new stream and gives the exchange, without waiting for an answer nor for SETTINGS; see
+    /// [`SendHalf::send_head`] for what can be sent.
     pub async fn request(&self, head: &Head) -> Result<RawExchange, ProbeError> {
         let mut exchange = self.exchange().await?;
         exchange.send_head(head).await.map_err(ProbeError::Unanswered)?;
         Ok(exchange)
     }
 
-    /// A new request stream on which nothing was sent yet.
+    /// A new request stream on which nothing was sent yet. Over HTTP/1.1 it is the connection: [`ProbeError::UsedUp`] the second time.
     pub async fn exchange(&self) -> Result<RawExchange, ProbeError> {
-        let (send, recv) = self.raw_bidi().await?;
-        Ok(RawExchange::new(self.shared.clone(), send, recv))
+        let (send, recv, quic) = match &self.link {
+            Link::H1(link) => {
+                let (send, recv) = link.exchange()?;
+                (Sending::H1(send), Receiving::H1(recv), None)
+            }
+            Link::H2(link) => {
+                let (send, recv) = link.exchange().await?;
+                (Sending::H2(send), Receiving::H2(recv), None)
+            }
+            Link::H3(link) => {
+                let (send, recv) = link.exchange().await?;
+                (Sending::H3(send), Receiving::H3(recv), Some(link.quic.clone()))
+            }
+        };
+        Ok(RawExchange::new(SendHalf(send), RecvHalf(recv), quic))
     }
 
-    /// A bidirectional stream of quinn's; waits until the relay permits it.
-    pub async fn raw_bidi(&self) -> Result<(quinn::SendStream, quinn::RecvStream), ProbeError> {
-        self.opened("room for a stream", self.shared.connection.open_bi()).await
-    }
-
-    /// A unidirectional stream of quinn's; waits until the relay permits it.
-    pub async fn raw_uni(&self) -> Result<quinn::SendStream, ProbeError> {
-        self.opened("room for a unidirectional stream", self.shared.connection.open_uni()).await
-    }
-
-    /// Our control stream.
-    pub fn control(&self) -> Control<'_> {
-        Control { stream: &self.control, shared: &self.shared }
-    }
-
-    /// Sends a SETTINGS frame on the control stream: the one that was withheld, or one too many.
-    pub async fn send_settings(&self, settings: &Settings) -> Result<(), ProbeError> {
-        // First the note, then the bytes: a datagram may come back before this task runs again.
-        if settings.get(H3_DATAGRAM) == Some(1) {
-            self.shared.state.send_modify(|state| state.announced_datagrams = true);
-        }
-        let sent = self.control().write(&frame::encode(frame::SETTINGS, &settings.encode())).await;
-        sent.map_err(ProbeError::Unanswered)
-    }
-
-    /// Sends one QUIC datagram with exactly these bytes: quarter stream ID and all that follows.
-    pub fn send_raw_datagram(&self, datagram: Bytes) -> Result<(), ProbeError> {
-        self.shared.send_datagram(datagram)
-    }
-
-    /// Datagrams that belonged to no tunnel held here: quarter stream ID and what followed it. At most [`STRAYS_KEPT`](super::STRAYS_KEPT) are
-    /// kept.
-    pub fn stray_datagrams(&self) -> Vec<(u64, Bytes)> {
-        datagrams::strays(&self.shared).0
-    }
-
-    /// How many such datagrams came in all.
-    pub fn stray_datagram_count(&self) -> u64 {
-        datagrams::strays(&self.shared).1
-    }
-
-    /// Datagrams lost here because a tunnel was not read.
-    pub fn overflown_datagrams(&self) -> u64 {
-        datagrams::overflown(&self.shared)
-    }
-
-    /// The connection itself: statistics, RTT, path.
-    pub fn quinn(&self) -> &quinn::Connection {
-        &self.shared.connection
+    /// The relay's address.
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.remote
     }
 
     /// The local address now.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.endpoint.local_addr()
+        match &self.link {
+            Link::H3(link) => link.endpoint.local_addr(),
+            _ => Ok(self.local),
+        }
     }
 
-    /// Moves to a new socket on a new port: the relay sees the client's address change (RFC 9000 §9).
-    pub fn rebind(&self) -> io::Result<()> {
-        let mut local = self.endpoint.local_addr()?;
-        local.set_port(0);
-        self.endpoint.rebind(socket(local)?)
-    }
-
-    /// Closes the connection at once, with an application code.
+    /// Closes the connection at once, with an application code; over TCP nothing but the end of TCP tells the relay.
     pub fn close(&self, code: u64, reason: &[u8]) {
-        self.shared.connection.close(varint(code), reason);
+        self.closer().close(code, reason);
     }
 
-    /// Closes the connection with H3_NO_ERROR and waits until the relay has been told and the draining time is over.
-    pub async fn shut(self) {
-        self.close(h3::NO_ERROR, b"");
-        self.endpoint.wait_idle().await;
+    /// What closes this connection.
+    pub fn closer(&self) -> Closer {
+        Closer(match &self.link {
+            Link::H1(link) => Ending::H1(link.pipe()),
+            Link::H2(link) => Ending::H2(link.cut()),
+            Link::H3(link) => Ending::H3(link.quic.connection.clone()),
+        })
     }
 
-    async fn open_at(address: SocketAddr, config: &quinn::ClientConfig, options: &Options) -> Result<Self, ProbeError> {
-        let local = options.bind.unwrap_or(match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        });
-        let bind = |source| ProbeError::Bind { address: local, source };
-        let mut endpoint_config = quinn::EndpointConfig::default();
-        endpoint_config
-            .max_udp_payload_size(options.max_udp_payload)
-            .map_err(|_| ProbeError::Options("a max_udp_payload_size below 1200"))?;
-        let runtime = quinn::default_runtime().expect("this is an async function on tokio");
-        let endpoint = quinn::Endpoint::new(endpoint_config, None, socket(local).map_err(bind)?, runtime).map_err(bind)?;
+    /// Closes the connection in order and waits until the relay has been told: with H3_NO_ERROR, and until the draining time is over; with GOAWAY and
+    /// close_notify, unless a tunnel is still held; with close_notify.
+    pub async fn shut(mut self) {
+        match &mut self.link {
+            Link::H1(link) => link.shut().await,
+            Link::H2(link) => link.shut().await,
+            Link::H3(link) => {
+                h3::close(&link.quic.connection, h3::NO_ERROR, b"");
+                link.endpoint.wait_idle().await;
+            }
+        }
+    }
 
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    async fn open_at(address: SocketAddr, tls: &Arc<rustls::ClientConfig>, shared: Arc<Shared>) -> Result<Self, ProbeError> {
         let started = Instant::now();
-        let connecting =
-            endpoint.connect_with(config.clone(), address, &options.server_name).map_err(|source| ProbeError::Start { address, source })?;
-        let (connection, early_data) = match early(connecting, options.early_data) {
-            Ok((connection, _)) => (connection, true),
-            Err(connecting) => match within(Some(options.timeout), connecting).await {
-                Ok(connected) => (connected.map_err(|source| ProbeError::Connect { address, source })?, false),
-                Err(after) => return Err(ProbeError::TimedOut { what: "the handshake", after }),
-            },
+        let (link, handshake, local) = if shared.options.http == Http::H3 {
+            let connected = h3::Link::connect(address, tls.clone(), &shared).await?;
+            let handshake = started.elapsed();
+            let link = h3::Link::begin(connected, shared.clone()).await?;
+            // Only `local_addr` knows where a client of QUIC is.
+            (Link::H3(link), handshake, address)
+        } else {
+            let stream = tcp::connect(address, tls.clone(), &shared).await?;
+            let handshake = started.elapsed();
+            let local = stream.get_ref().0.local_addr().map_err(|source| ProbeError::ConnectTcp { address, source })?;
+            let link = if shared.options.http == Http::H2 {
+                Link::H2(h2::Link::begin(stream, shared.clone()).await?)
+            } else {
+                Link::H1(h1::Link::begin(stream, shared.clone()))
+            };
+            (link, handshake, local)
         };
-        let handshake = started.elapsed();
-
-        let shared = Arc::new(Shared {
-            connection,
-            options: options.clone(),
-            state: watch::Sender::new(State::default()),
-            routes: datagrams::Routes::default().into(),
-        });
-        let mut tasks = JoinSet::new();
-        tasks.spawn(control::watch(shared.clone()));
-        tasks.spawn(datagrams::sort(shared.clone()));
-        let client =
-            Self { control: Mutex::new(open_control(&shared).await?), shared, endpoint, started, handshake, early_data, _tasks: tasks };
-        if options.settings_when == SettingsWhen::AtOnce {
-            client.send_settings(&options.settings).await?;
-        }
-        Ok(client)
-    }
-
-    async fn opened<T>(
-        &self,
-        what: &'static str,
-        opening: impl Future<Output = Result<T, quinn::ConnectionError>>,
-    ) -> Result<T, ProbeError> {
-        match within(Some(self.options().timeout), opening).await {
-            Ok(opened) => opened.map_err(|error| self.shared.over(&error)),
-            Err(after) => Err(ProbeError::TimedOut { what, after }),
-        }
+        Ok(Self { shared, link, local, remote: address, started, handshake })
     }
 }
 
@@ -285,35 +262,13 @@ impl Drop for Client {
     }
 }
 
-/// A connection that sends 0-RTT data, if that is wanted and a ticket allows it.
-fn early(connecting: quinn::Connecting, wanted: bool) -> Result<(quinn::Connection, quinn::ZeroRttAccepted), quinn::Connecting> {
-    if wanted { connecting.into_0rtt() } else { Err(connecting) }
-}
-
-/// Opens the control stream and writes its type (RFC 9114 §6.2.1); SETTINGS follow when they may.
-async fn open_control(shared: &Shared) -> Result<quinn::SendStream, ProbeError> {
-    let open = async {
-        let mut stream = shared.connection.open_uni().await?;
-        let mut kind = Vec::new();
-        write_varint(control::CONTROL, &mut kind);
-        // Nothing can refuse the first byte of a stream but the end of the connection.
-        stream.write_all(&kind).await.map_err(|_| shared.connection.close_reason().unwrap_or(quinn::ConnectionError::LocallyClosed))?;
-        Ok(stream)
-    };
-    match within(Some(shared.options.timeout), open).await {
-        Ok(opened) => opened.map_err(|error| shared.over(&error)),
-        Err(after) => Err(ProbeError::TimedOut { what: "room for the control stream", after }),
+impl Closer {
+    /// See [`Client::close`]. One that is closed already stays as it was.
+    pub fn close(&self, code: u64, reason: &[u8]) {
+        match &self.0 {
+            Ending::H1(pipe) => pipe.close(),
+            Ending::H2(cut) => cut.close(),
+            Ending::H3(connection) => h3::close(connection, code, reason),
+        }
     }
 }
-
-/// A socket with buffers that a burst fits in.
-fn socket(local: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(local)?;
-    let buffers = socket2::SockRef::from(&socket);
-    buffers.set_recv_buffer_size(SOCKET_BUFFER)?;
-    buffers.set_send_buffer_size(SOCKET_BUFFER)?;
-    Ok(socket)
-}
-
-/// Bytes asked for; the kernel gives what it allows.
-const SOCKET_BUFFER: usize = 4 << 20;

@@ -4,7 +4,11 @@ use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use rustls::pki_types::pem;
 
-use crate::proto::{codes, head::Head, template::TemplateError};
+use super::Http;
+use crate::{
+    ended::Reset,
+    proto::{codes, head::Head, template::TemplateError},
+};
 
 /// Why something asked of a relay did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +39,7 @@ pub enum ProbeError {
     #[error("cannot set up TLS")]
     Tls { source: rustls::Error },
     /// No local socket.
-    #[error("cannot open a UDP socket on {address}")]
+    #[error("cannot open a socket on {address}")]
     Bind { address: SocketAddr, source: io::Error },
     /// quinn refuses the address or the server name.
     #[error("cannot connect to {address}")]
@@ -43,6 +47,12 @@ pub enum ProbeError {
     /// The handshake failed.
     #[error("cannot connect to {address}")]
     Connect { address: SocketAddr, source: quinn::ConnectionError },
+    /// TCP or TLS over it failed.
+    #[error("cannot connect to {address}")]
+    ConnectTcp { address: SocketAddr, source: io::Error },
+    /// TLS is there, and the relay chose another protocol in ALPN, or none.
+    #[error("cannot speak {http} with this relay: it did not choose it in ALPN")]
+    Alpn { http: Http },
     /// The relay answered, with another status than 2xx.
     #[error("refused: {0}")]
     Refused(Box<Refused>),
@@ -61,6 +71,12 @@ pub enum ProbeError {
     /// The relay does not offer what is needed; says which setting or parameter.
     #[error("cannot do this with this relay: it did not announce {0}")]
     Unsupported(&'static str),
+    /// This version of HTTP has no such thing.
+    #[error("cannot do this over {http}: it has no {what}")]
+    Missing { http: Http, what: &'static str },
+    /// A second request on a connection of HTTP/1.1.
+    #[error("cannot ask again: this connection of HTTP/1.1 has carried its one request")]
+    UsedUp,
     /// A payload larger than a DATAGRAM frame can carry now.
     #[error("cannot send {size} bytes in a DATAGRAM frame: {most} is the most")]
     TooLarge { size: usize, most: usize },
@@ -80,11 +96,11 @@ pub struct Refused {
 /// How one direction of a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamEnd {
-    /// With FIN.
+    /// Cleanly: with FIN, END_STREAM, or close_notify.
     Finished,
-    /// The relay reset its side, with this code.
+    /// The relay reset its side, or over HTTP/2 both, with this code of the HTTP version.
     Reset(u64),
-    /// The relay stopped reading ours (STOP_SENDING), with this code.
+    /// The relay stopped reading ours (STOP_SENDING; over HTTP/2 RST_STREAM), with this code of the HTTP version.
     Stopped(u64),
     /// It was ended here before.
     EndedHere,
@@ -92,6 +108,8 @@ pub enum StreamEnd {
     Lost(Closed),
     /// What came breaks a rule.
     Violation(Violation),
+    /// Nothing was sent: this version of HTTP has no way to say it; says what.
+    Unsendable(&'static str),
     /// Nothing came for as long as [`Options::patience`](super::Options::patience) allows.
     TimedOut,
 }
@@ -114,7 +132,7 @@ pub struct Closed {
 pub enum Layer {
     /// QUIC's (RFC 9000 §20.1).
     Transport,
-    /// HTTP/3's (RFC 9114 §8.1).
+    /// That of HTTP/3 (RFC 9114 §8.1) or HTTP/2 (RFC 9113 §7: GOAWAY).
     Application,
     /// None: nobody said anything.
     None,
@@ -125,7 +143,7 @@ pub enum Layer {
 pub struct Violation {
     /// What was wrong, with the rule's place.
     pub rule: String,
-    /// The HTTP/3 error code the connection was closed with.
+    /// The code of the HTTP version that the connection was closed with, over HTTP/2 perhaps the stream alone; 0 over HTTP/1.1.
     pub code: u64,
 }
 
@@ -139,12 +157,41 @@ impl ProbeError {
     }
 }
 
+impl StreamEnd {
+    /// Whether the relay cut the stream off as `reset`, in the words of `http`: with its code, or over HTTP/1.1 by a TCP connection that ends
+    /// without close_notify.
+    pub fn is_reset(&self, http: Http, reset: Reset) -> bool {
+        match self {
+            Self::Reset(code) | Self::Stopped(code) => http != Http::H1 && *code == http.code(reset),
+            Self::Lost(closed) => http == Http::H1 && closed.by_peer,
+            _ => false,
+        }
+    }
+}
+
+/// The end of a stream as the failure of a request.
+impl From<StreamEnd> for ProbeError {
+    fn from(end: StreamEnd) -> Self {
+        match end {
+            StreamEnd::Violation(violation) => Self::Violation(violation),
+            StreamEnd::Lost(closed) => Self::Closed(closed),
+            end => Self::Unanswered(end),
+        }
+    }
+}
+
+impl Closed {
+    /// Without a code.
+    pub(super) fn silent(by_peer: bool, reason: impl Into<String>) -> Self {
+        Self { by_peer, layer: Layer::None, code: 0, reason: reason.into() }
+    }
+}
+
 impl From<&quinn::ConnectionError> for Closed {
     fn from(error: &quinn::ConnectionError) -> Self {
         use quinn::ConnectionError::{
             ApplicationClosed, CidsExhausted, ConnectionClosed, LocallyClosed, Reset, TimedOut, TransportError, VersionMismatch,
         };
-        let silent = |by_peer, reason: &str| Self { by_peer, layer: Layer::None, code: 0, reason: reason.into() };
         match error {
             ApplicationClosed(close) => Self {
                 by_peer: true,
@@ -161,11 +208,11 @@ impl From<&quinn::ConnectionError> for Closed {
             TransportError(error) => {
                 Self { by_peer: false, layer: Layer::Transport, code: error.code.into(), reason: error.reason.clone() }
             }
-            Reset => silent(true, "stateless reset"),
-            TimedOut => silent(false, "idle time-out"),
-            VersionMismatch => silent(true, "no common QUIC version"),
-            LocallyClosed => silent(false, "closed here"),
-            CidsExhausted => silent(false, "no connection IDs left"),
+            Reset => Self::silent(true, "stateless reset"),
+            TimedOut => Self::silent(false, "idle time-out"),
+            VersionMismatch => Self::silent(true, "no common QUIC version"),
+            LocallyClosed => Self::silent(false, "closed here"),
+            CidsExhausted => Self::silent(false, "no connection IDs left"),
         }
     }
 }
@@ -189,6 +236,7 @@ impl fmt::Display for StreamEnd {
             Self::EndedHere => f.write_str("the stream was ended here"),
             Self::Lost(closed) => write!(f, "the connection is over: {closed}"),
             Self::Violation(violation) => write!(f, "the relay broke a rule: {violation}"),
+            Self::Unsendable(what) => write!(f, "not sent: {what}"),
             Self::TimedOut => f.write_str("nothing came in time"),
         }
     }
@@ -217,7 +265,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// An HTTP/3 code by its name, or its number.
+/// A code of HTTP/3 or HTTP/2 by its name, or its number: the two do not meet.
 fn named(code: u64) -> String {
-    codes::h3_name(code).map_or_else(|| format!("code {code:#x}"), str::to_owned)
+    codes::h3_name(code).or_else(|| codes::h2_name(code)).map_or_else(|| format!("code {code:#x}"), str::to_owned)
 }

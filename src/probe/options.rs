@@ -1,7 +1,7 @@
 //! What a probe is told: where to, whom to trust, what to announce.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{ProbeError, tickets::Tickets, url::Url};
+use super::{Http, ProbeError, pin::Pinned, tickets::Tickets, url::Url};
 use crate::proto::{
     head::Head,
     settings::{H3_DATAGRAM, Settings},
@@ -23,6 +23,8 @@ use crate::proto::{
 /// How to reach a relay and what to tell it. Every field may be changed before [`Client::open`](super::Client::open).
 #[derive(Clone)]
 pub struct Options {
+    /// Which HTTP to speak. What is said of QUIC, DATAGRAM frames and SETTINGS below is HTTP/3's alone.
+    pub http: Http,
     /// Where the relay listens; the first that answers is taken.
     pub addresses: Vec<SocketAddr>,
     /// The name its certificate must carry, a DNS name or an address.
@@ -51,20 +53,22 @@ pub struct Options {
     pub stream_window: u32,
     /// Receive window of the connection, bytes.
     pub connection_window: u32,
+    /// Whether what is taken out of an HTTP/2 tunnel makes room for more (WINDOW_UPDATE). `false`: no more than a window ever comes.
+    pub window_updates: bool,
     /// Bytes that may be sent and not acknowledged, over all streams.
     pub send_window: u64,
     /// Unidirectional streams the relay may open.
     pub uni_streams: u32,
     /// The `max_idle_timeout` transport parameter; `None`: none.
     pub idle: Option<Duration>,
-    /// PING interval; `None`: no PINGs.
+    /// PING interval, also over HTTP/2; `None`: no PINGs.
     pub keep_alive: Option<Duration>,
     /// UDP payload of our first packets, 1200..=1452.
     pub initial_mtu: u16,
     /// Whether larger packets are tried.
     pub mtu_discovery: bool,
-    /// The application protocol offered.
-    pub alpn: Vec<u8>,
+    /// The application protocol offered; `None` is that of [`Self::http`].
+    pub alpn: Option<Vec<u8>>,
     /// The largest head accepted, bytes as in RFC 9114 §4.2.2.
     pub max_head: usize,
     /// Longest wait for the handshake, for SETTINGS, and for the head of an answer.
@@ -75,8 +79,10 @@ pub struct Options {
     pub tickets: Tickets,
     /// Whether 0-RTT is tried where a ticket allows it.
     pub early_data: bool,
+    /// The one leaf that is trusted, instead of `roots`.
+    pub(super) pinned: Option<CertificateDer<'static>>,
     /// rustls resumes a session only under the very configuration that made it.
-    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+    tls: Option<(Http, Arc<rustls::ClientConfig>)>,
 }
 
 /// When our SETTINGS are sent.
@@ -93,6 +99,7 @@ impl Options {
     /// For a relay at `address` whose certificate carries `server_name`. Trusts nobody yet.
     pub fn new(address: SocketAddr, server_name: &str) -> Self {
         Self {
+            http: Http::default(),
             addresses: vec![address],
             server_name: server_name.into(),
             authority: authority(server_name, address.port()),
@@ -107,18 +114,20 @@ impl Options {
             max_udp_payload: 1500,
             stream_window: 8 << 20,
             connection_window: 16 << 20,
+            window_updates: true,
             send_window: 8 << 20,
             uni_streams: 16,
             idle: Some(Duration::from_mins(2)),
             keep_alive: None,
             initial_mtu: 1350,
             mtu_discovery: true,
-            alpn: b"h3".to_vec(),
+            alpn: None,
             max_head: 64 << 10,
             timeout: Duration::from_secs(10),
             patience: Some(Duration::from_secs(10)),
             tickets: Tickets::default(),
             early_data: false,
+            pinned: None,
             tls: None,
         }
     }
@@ -210,26 +219,49 @@ impl Options {
         Ok(transport)
     }
 
-    /// The TLS configuration; made once, so that clones of these options resume each other's sessions. Later changes of `roots` and `alpn` do
-    /// nothing.
+    /// The TLS configuration; made once for a version of HTTP, so that clones of these options resume each other's sessions. Later changes of
+    /// `roots` and `alpn` do nothing.
     pub(super) fn tls(&mut self) -> Result<Arc<rustls::ClientConfig>, ProbeError> {
-        if let Some(tls) = &self.tls {
-            return Ok(tls.clone());
+        match &self.tls {
+            Some((http, tls)) if *http == self.http => Ok(tls.clone()),
+            _ => {
+                let made = Arc::new(self.make_tls().map_err(|source| ProbeError::Tls { source })?);
+                self.tls = Some((self.http, made.clone()));
+                Ok(made)
+            }
         }
-        let tls = |source| ProbeError::Tls { source };
-        let mut roots = rustls::RootCertStore::empty();
-        for root in &self.roots {
-            roots.add(root.clone()).map_err(tls)?;
-        }
-        let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![self.alpn.clone()];
-        config.enable_early_data = true;
+    }
+
+    fn make_tls(&self) -> Result<rustls::ClientConfig, rustls::Error> {
+        // QUIC has TLS 1.3 alone (RFC 9001 §4.2).
+        let versions: &[_] = match self.http {
+            Http::H3 => &[&rustls::version::TLS13],
+            Http::H1 | Http::H2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
+        let mut config = if let Some(leaf) = &self.pinned {
+            let pinned = Pinned::new(leaf.clone(), &provider);
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned)).with_no_client_auth()
+        } else {
+            let mut roots = rustls::RootCertStore::empty();
+            for root in &self.roots {
+                roots.add(root.clone())?;
+            }
+            builder.with_root_certificates(roots).with_no_client_auth()
+        };
+        config.alpn_protocols = vec![self.alpn.clone().unwrap_or_else(|| self.http.alpn().to_vec())];
+        config.enable_early_data = self.http == Http::H3;
         config.resumption = Resumption::store(Arc::new(self.tickets.clone()));
-        Ok(self.tls.insert(Arc::new(config)).clone())
+        Ok(config)
+    }
+
+    /// The local address for a connection to `address`.
+    pub(super) fn local(&self, address: SocketAddr) -> SocketAddr {
+        self.bind.unwrap_or(match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        })
     }
 }
 

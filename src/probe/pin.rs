@@ -1,38 +1,32 @@
 //! Trust in one certificate: for who holds the relay's own files and not those of its CA.
 
-use std::sync::Arc;
-
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    CertificateError, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{WebPkiSupportedAlgorithms, aws_lc_rs::default_provider, verify_tls13_signature},
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use super::{Options, ProbeError};
+use super::Options;
 
 impl Options {
-    /// Trusts exactly this leaf, whoever issued it, whatever its names and dates. Replaces all other trust; call it last.
-    pub fn pin(&mut self, leaf: CertificateDer<'static>) -> Result<(), ProbeError> {
-        let provider = default_provider();
-        let pinned = Pinned { leaf, algorithms: provider.signature_verification_algorithms };
-        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|source| ProbeError::Tls { source })?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(pinned))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![self.alpn.clone()];
-        self.tls = Some(Arc::new(config));
-        Ok(())
+    /// Trusts exactly this leaf, whoever issued it, whatever its names and dates. Replaces all other trust.
+    pub fn pin(&mut self, leaf: CertificateDer<'static>) {
+        self.pinned = Some(leaf);
     }
 }
 
 /// Accepts one leaf, and only from who signs with its key.
 #[derive(Debug)]
-struct Pinned {
+pub(super) struct Pinned {
     leaf: CertificateDer<'static>,
     algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Pinned {
+    pub(super) fn new(leaf: CertificateDer<'static>, provider: &CryptoProvider) -> Self {
+        Self { leaf, algorithms: provider.signature_verification_algorithms }
+    }
 }
 
 impl ServerCertVerifier for Pinned {
@@ -52,11 +46,11 @@ impl ServerCertVerifier for Pinned {
 
     fn verify_tls12_signature(
         &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.2 is not offered".into()))
+        verify_tls12_signature(message, leaf, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(

@@ -1,122 +1,142 @@
-//! The two halves of a request stream.
+//! The two halves of a request stream, whatever the HTTP version.
+//!
+//! What each word is on the wire:
+//!
+//! | | HTTP/3 | HTTP/2 | HTTP/1.1 |
+//! | --- | --- | --- | --- |
+//! | `send` | DATA | DATA | bytes |
+//! | `finish` | FIN | END_STREAM | close_notify, FIN of TCP |
+//! | `reset` | RESET_STREAM | RST_STREAM, for both directions | RST of TCP |
+//! | `stop` | STOP_SENDING | RST_STREAM, for both directions | RST of TCP |
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quinn::{ReadError, RecvStream, SendStream, StoppedError, WriteError};
 
 use super::{
-    Answer, ProbeError, StreamEnd,
-    shared::{Shared, varint, within},
+    Answer, Http, ProbeError, StreamEnd, h1, h2, h3,
+    shared::{Shared, within},
 };
-use crate::proto::{
-    codes::h3,
-    frame::{self, Body, FrameError, HeadReader, Section},
-    head::Head,
-    qpack::{self, QpackError},
-};
+use crate::{ended::Reset, proto::head::Head};
 
-/// Our side of a request stream. Dropped before its end it is reset with H3_REQUEST_CANCELLED.
+/// Our side of a request stream. Dropped before its end it is reset as [`Reset::Cancelled`].
 #[derive(Debug)]
-pub struct SendHalf {
-    stream: SendStream,
-    shared: Arc<Shared>,
-    /// Finished or reset: dropping does nothing more. (A reset after FIN would take back what is not acknowledged yet.)
-    over: bool,
+pub struct SendHalf(pub(super) Sending);
+
+/// The relay's side of a request stream. Dropped before its end it is stopped as [`Reset::Cancelled`]; over HTTP/2 and HTTP/1.1, which cannot say
+/// that, once our side is over too.
+#[derive(Debug)]
+pub struct RecvHalf(pub(super) Receiving);
+
+#[derive(Debug)]
+pub(super) enum Sending {
+    H1(h1::Sending),
+    H2(h2::Sending),
+    H3(h3::Sending),
+}
+
+#[derive(Debug)]
+pub(super) enum Receiving {
+    H1(h1::Receiving),
+    H2(h2::Receiving),
+    H3(h3::Receiving),
 }
 
 impl SendHalf {
-    pub(super) fn new(stream: SendStream, shared: Arc<Shared>) -> Self {
-        Self { stream, shared, over: false }
-    }
-
-    /// The stream's identifier.
+    /// The stream's identifier. 0 over HTTP/1.1, and over HTTP/2 until the head is sent.
     pub fn id(&self) -> u64 {
-        quinn::VarInt::from(self.stream.id()).into_inner()
+        match &self.0 {
+            Sending::H1(_) => 0,
+            Sending::H2(side) => side.id(),
+            Sending::H3(side) => side.id(),
+        }
     }
 
-    /// Sends one HEADERS frame.
+    /// Which HTTP it belongs to.
+    pub fn http(&self) -> Http {
+        match &self.0 {
+            Sending::H1(_) => Http::H1,
+            Sending::H2(_) => Http::H2,
+            Sending::H3(_) => Http::H3,
+        }
+    }
+
+    /// Sends a head. Verbatim over HTTP/3, as often as one likes. HTTP/2 and HTTP/1.1 send one, and what they have no way to say is
+    /// [`StreamEnd::Unsendable`].
     pub async fn send_head(&mut self, head: &Head) -> Result<(), StreamEnd> {
-        self.send_raw(frame::encode(frame::HEADERS, &qpack::encode(head)).into()).await
+        match &mut self.0 {
+            Sending::H1(side) => side.send_head(head).await,
+            Sending::H2(side) => side.send_head(head),
+            Sending::H3(side) => side.send_head(head).await,
+        }
     }
 
-    /// Sends `payload` in one DATA frame; nothing for an empty one. Waits for flow control, without a limit. Not cancel safe: a frame may
-    /// be left half written.
+    /// Sends `payload`, over HTTP/3 in one DATA frame; nothing for an empty one. Waits for flow control, without a limit. Not cancel safe: a
+    /// part may have been sent.
     pub async fn send(&mut self, payload: Bytes) -> Result<(), StreamEnd> {
-        if payload.is_empty() {
-            return Ok(());
+        match &mut self.0 {
+            Sending::H1(side) => side.send(&payload).await,
+            Sending::H2(side) => side.send(payload).await,
+            Sending::H3(side) => side.send(payload).await,
         }
-        let header = frame::data_header(payload.len());
-        let sent = self.stream.write_all_chunks(&mut [Bytes::copy_from_slice(&header), payload]).await;
-        sent.map_err(|error| write_end(&self.shared, error))
     }
 
-    /// Sends bytes as they are: frames of any kind, or none. Otherwise like [`Self::send`].
+    /// Sends bytes as they are: over HTTP/3 frames of any kind, or none; over HTTP/1.1 a head of any kind. HTTP/2 has no such place: there it is
+    /// [`Self::send`]. Otherwise like [`Self::send`].
     pub async fn send_raw(&mut self, bytes: Bytes) -> Result<(), StreamEnd> {
-        self.stream.write_chunk(bytes).await.map_err(|error| write_end(&self.shared, error))
+        match &mut self.0 {
+            Sending::H1(side) => side.send(&bytes).await,
+            Sending::H2(side) => side.send(bytes).await,
+            Sending::H3(side) => side.send_raw(bytes).await,
+        }
     }
 
-    /// Sends FIN.
+    /// Ends our side cleanly.
     pub fn finish(&mut self) -> Result<(), StreamEnd> {
-        self.over = true;
-        self.stream.finish().map_err(|_| StreamEnd::EndedHere)
+        match &mut self.0 {
+            Sending::H1(side) => side.finish(),
+            Sending::H2(side) => side.finish(),
+            Sending::H3(side) => side.finish(),
+        }
     }
 
-    /// Sends RESET_STREAM.
+    /// Cuts our side off, with a code of the HTTP version in use.
     pub fn reset(&mut self, code: u64) -> Result<(), StreamEnd> {
-        self.over = true;
-        self.stream.reset(varint(code)).map_err(|_| StreamEnd::EndedHere)
+        match &mut self.0 {
+            Sending::H1(side) => side.reset(),
+            Sending::H2(side) => side.reset(code),
+            Sending::H3(side) => side.reset(code),
+        }
     }
 
-    /// Waits until the relay stops reading ([`StreamEnd::Stopped`]), or has acknowledged all of a finished stream
-    /// ([`StreamEnd::EndedHere`]). Cancel safe.
+    /// The same for a reason that every version has its own code for.
+    pub fn reset_as(&mut self, reset: Reset) -> Result<(), StreamEnd> {
+        self.reset(self.http().code(reset))
+    }
+
+    /// Waits until the relay stops reading ([`StreamEnd::Stopped`]; over HTTP/2 it has reset the stream), or, over HTTP/3, has acknowledged all of
+    /// a finished stream ([`StreamEnd::EndedHere`]). Over HTTP/1.1 only the end of the connection is seen, and only by who reads. Cancel safe.
     pub async fn stopped(&self) -> StreamEnd {
-        match within(self.shared.options.patience, self.stream.stopped()).await {
-            Ok(Ok(Some(code))) => StreamEnd::Stopped(code.into_inner()),
-            Ok(Ok(None) | Err(StoppedError::ZeroRttRejected)) => StreamEnd::EndedHere,
-            Ok(Err(StoppedError::ConnectionLost(error))) => self.shared.lost(&error),
-            Err(_) => StreamEnd::TimedOut,
+        match &self.0 {
+            Sending::H1(side) => side.stopped().await,
+            Sending::H2(side) => side.stopped().await,
+            Sending::H3(side) => side.stopped().await,
         }
     }
-}
-
-impl Drop for SendHalf {
-    fn drop(&mut self) {
-        if !self.over {
-            // An error says that the relay has stopped it already.
-            self.stream.reset(varint(h3::REQUEST_CANCELLED)).ok();
-        }
-    }
-}
-
-/// The relay's side of a request stream. Dropped before its end it is stopped with H3_REQUEST_CANCELLED.
-#[derive(Debug)]
-pub struct RecvHalf {
-    stream: RecvStream,
-    shared: Arc<Shared>,
-    rest: Bytes,
-    body: Body,
-    /// How it ended, once it has: asking again gives the same.
-    ended: Option<StreamEnd>,
 }
 
 impl RecvHalf {
-    pub(super) fn new(stream: RecvStream, shared: Arc<Shared>) -> Self {
-        Self { stream, shared, rest: Bytes::new(), body: Body::default(), ended: None }
-    }
-
-    /// The next bytes of DATA, never empty; `None` after FIN. Cancel safe.
+    /// The next bytes, never empty; `None` after a clean end. Cancel safe.
     pub async fn recv(&mut self) -> Result<Option<Bytes>, StreamEnd> {
-        let patience = self.shared.options.patience;
-        within(patience, self.recv_patiently()).await.unwrap_or(Err(StreamEnd::TimedOut))
+        within(self.patience(), self.recv_patiently()).await.unwrap_or(Err(StreamEnd::TimedOut))
     }
 
-    /// All the DATA until FIN, for as long as something keeps coming; at most `limit` bytes, above it the stream is stopped here.
+    /// All there is until the clean end, for as long as something keeps coming; at most `limit` bytes, above it the stream is stopped here.
     pub async fn read_to_end(&mut self, limit: usize) -> Result<Bytes, StreamEnd> {
         let mut whole = BytesMut::new();
         while let Some(bytes) = self.recv().await? {
             if whole.len() + bytes.len() > limit {
-                self.stop(h3::REQUEST_CANCELLED)?;
+                self.stop_as(Reset::Cancelled)?;
                 return Err(StreamEnd::EndedHere);
             }
             whole.extend_from_slice(&bytes);
@@ -124,7 +144,7 @@ impl RecvHalf {
         Ok(whole.freeze())
     }
 
-    /// Throws DATA away until the relay ends its side, and says how.
+    /// Throws bytes away until the relay ends its side, and says how.
     pub async fn ended(&mut self) -> StreamEnd {
         loop {
             match self.recv().await {
@@ -135,16 +155,36 @@ impl RecvHalf {
         }
     }
 
-    /// Sends STOP_SENDING.
+    /// Wants no more, with a code of the HTTP version in use.
     pub fn stop(&mut self, code: u64) -> Result<(), StreamEnd> {
-        self.ended.get_or_insert(StreamEnd::EndedHere);
-        self.stream.stop(varint(code)).map_err(|_| StreamEnd::EndedHere)
+        match &mut self.0 {
+            Receiving::H1(side) => side.stop(),
+            Receiving::H2(side) => side.stop(code),
+            Receiving::H3(side) => side.stop(code),
+        }
     }
 
-    /// Reads the head of the answer; informational ones (1xx) are passed over.
+    /// The same for a reason that every version has its own code for.
+    pub fn stop_as(&mut self, reset: Reset) -> Result<(), StreamEnd> {
+        self.stop(self.http().code(reset))
+    }
+
+    /// Which HTTP it belongs to.
+    pub fn http(&self) -> Http {
+        self.shared().options.http
+    }
+
+    /// Reads the head of the answer; informational ones (1xx, but for 101 over HTTP/1.1) are passed over.
     pub(super) async fn answer(&mut self) -> Result<Answer, ProbeError> {
-        let limit = self.shared.options.timeout;
-        match within(Some(limit), self.answer_patiently()).await {
+        let limit = self.shared().options.timeout;
+        let answer = async {
+            match &mut self.0 {
+                Receiving::H1(side) => side.answer().await,
+                Receiving::H2(side) => side.answer().await,
+                Receiving::H3(side) => side.answer().await,
+            }
+        };
+        match within(Some(limit), answer).await {
             Ok(answer) => answer,
             Err(after) => Err(ProbeError::TimedOut { what: "an answer", after }),
         }
@@ -152,123 +192,32 @@ impl RecvHalf {
 
     /// [`Self::recv`] without a limit.
     pub(super) async fn recv_patiently(&mut self) -> Result<Option<Bytes>, StreamEnd> {
-        match &self.ended {
-            Some(StreamEnd::Finished) => return Ok(None),
-            Some(end) => return Err(end.clone()),
-            None => {}
-        }
-        loop {
-            match self.body.next(&mut self.rest) {
-                Ok(Some(bytes)) => return Ok(Some(bytes)),
-                Ok(None) => {}
-                Err(error) => return Err(self.misframed(&error)),
-            }
-            if !self.more().await? {
-                return match self.body.end() {
-                    Ok(()) => Ok(None),
-                    Err(error) => Err(self.misframed(&error)),
-                };
-            }
+        match &mut self.0 {
+            Receiving::H1(side) => side.recv().await,
+            Receiving::H2(side) => side.recv().await,
+            Receiving::H3(side) => side.recv().await,
         }
     }
 
-    /// What came breaks `rule`: the connection closes with `code`.
-    pub(super) fn violated(&mut self, code: u64, rule: impl Into<String>) -> StreamEnd {
-        let end = StreamEnd::Violation(self.shared.violated(code, rule));
-        self.ended = Some(end.clone());
-        end
-    }
-
-    async fn answer_patiently(&mut self) -> Result<Answer, ProbeError> {
-        loop {
-            let head = self.head().await?;
-            let status = head.status().map_err(|malformed| {
-                let rule = format!("a malformed answer: {malformed} (RFC 9114 §4.1.2)");
-                as_error(self.violated(h3::MESSAGE_ERROR, rule))
-            })?;
-            if !(100..200).contains(&status) {
-                return Ok(Answer { status, head });
-            }
+    /// What came breaks `rule`: the connection closes for it, over HTTP/2 the stream alone.
+    pub(super) fn violated(&mut self, reset: Reset, rule: impl Into<String>) -> StreamEnd {
+        match &mut self.0 {
+            Receiving::H1(side) => side.violated(rule),
+            Receiving::H2(side) => side.violated(reset, rule),
+            Receiving::H3(side) => side.violated(reset.h3(), rule),
         }
     }
 
-    async fn head(&mut self) -> Result<Head, ProbeError> {
-        let limit = self.shared.options.max_head;
-        let mut reader = HeadReader::new(limit);
-        let section = loop {
-            match reader.feed(&mut self.rest) {
-                Ok(Some(section)) => break section,
-                Ok(None) => {}
-                Err(error) => return Err(as_error(self.misframed(&error))),
-            }
-            if !self.more().await.map_err(as_error)? {
-                return Err(match reader.end() {
-                    Ok(()) => ProbeError::Unanswered(StreamEnd::Finished),
-                    Err(error) => as_error(self.misframed(&error)),
-                });
-            }
-        };
-        let decoded = match section {
-            Section::Whole(bytes) => qpack::decode(&bytes, limit),
-            Section::TooLarge => Err(QpackError::TooLarge(limit)),
-        };
-        decoded.map_err(|error| {
-            let code = match error {
-                QpackError::Decompression(_) => h3::QPACK_DECOMPRESSION_FAILED,
-                QpackError::TooLarge(_) => h3::EXCESSIVE_LOAD,
-            };
-            as_error(self.violated(code, error.to_string()))
-        })
+    /// The longest wait for what may come.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.shared().options.patience
     }
 
-    /// Reads on; `false` after FIN.
-    async fn more(&mut self) -> Result<bool, StreamEnd> {
-        let end = match self.stream.read_chunk(CHUNK, true).await {
-            Ok(Some(chunk)) => {
-                self.rest = chunk.bytes;
-                return Ok(true);
-            }
-            Ok(None) => {
-                self.ended = Some(StreamEnd::Finished);
-                return Ok(false);
-            }
-            Err(ReadError::Reset(code)) => StreamEnd::Reset(code.into_inner()),
-            Err(ReadError::ConnectionLost(error)) => self.shared.lost(&error),
-            Err(ReadError::ClosedStream | ReadError::ZeroRttRejected | ReadError::IllegalOrderedRead) => StreamEnd::EndedHere,
-        };
-        self.ended = Some(end.clone());
-        Err(end)
-    }
-
-    fn misframed(&mut self, error: &FrameError) -> StreamEnd {
-        self.violated(error.code(), format!("{error} (RFC 9114 §4.1, §4.4, §7.1)"))
+    fn shared(&self) -> &Shared {
+        match &self.0 {
+            Receiving::H1(side) => side.shared(),
+            Receiving::H2(side) => side.shared(),
+            Receiving::H3(side) => side.shared(),
+        }
     }
 }
-
-impl Drop for RecvHalf {
-    fn drop(&mut self) {
-        // An error says that it has ended already.
-        self.stream.stop(varint(h3::REQUEST_CANCELLED)).ok();
-    }
-}
-
-/// Why writing ended.
-pub(super) fn write_end(shared: &Shared, error: WriteError) -> StreamEnd {
-    match error {
-        WriteError::Stopped(code) => StreamEnd::Stopped(code.into_inner()),
-        WriteError::ConnectionLost(error) => shared.lost(&error),
-        WriteError::ClosedStream | WriteError::ZeroRttRejected => StreamEnd::EndedHere,
-    }
-}
-
-/// The end of a stream as the failure of a request.
-pub(super) fn as_error(end: StreamEnd) -> ProbeError {
-    match end {
-        StreamEnd::Violation(violation) => ProbeError::Violation(violation),
-        StreamEnd::Lost(closed) => ProbeError::Closed(closed),
-        end => ProbeError::Unanswered(end),
-    }
-}
-
-/// Bytes read at once.
-const CHUNK: usize = 256 << 10;

@@ -1,19 +1,15 @@
 //! Tunnels: bytes both ways, or payloads both ways.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use super::{
-    Answer, ProbeError, RecvHalf, SendHalf, StreamEnd,
-    datagrams::Flow,
-    shared::{Shared, within},
-};
-use crate::proto::{
-    capsule::{self, Capsule, Capsules},
-    codes::h3,
-    datagram::{self, Datagram},
-    write_varint,
+use super::{Answer, ProbeError, RecvHalf, SendHalf, StreamEnd, h3::Flow, shared::within};
+use crate::{
+    ended::Reset,
+    proto::{
+        capsule::{self, Capsule, Capsules},
+        datagram::{self, Datagram},
+        write_varint,
+    },
 };
 
 /// A TCP tunnel: a classic CONNECT that was answered with 2xx.
@@ -48,28 +44,48 @@ impl TcpTunnel {
         self.recv.ended().await
     }
 
-    /// Sends FIN: the target sees the end of what we send.
-    pub fn finish(&mut self) -> Result<(), StreamEnd> {
-        self.send.finish()
-    }
-
-    /// Sends RESET_STREAM.
-    pub fn reset(&mut self, code: u64) -> Result<(), StreamEnd> {
-        self.send.reset(code)
-    }
-
-    /// Sends STOP_SENDING.
-    pub fn stop(&mut self, code: u64) -> Result<(), StreamEnd> {
-        self.recv.stop(code)
-    }
-
     /// The two directions apart, for two tasks.
     pub fn split(self) -> (SendHalf, RecvHalf) {
         (self.send, self.recv)
     }
 }
 
-/// A UDP tunnel: a CONNECT-UDP that was answered with 2xx.
+/// How a person who holds a whole tunnel ends it.
+macro_rules! ends {
+    ($tunnel:ty) => {
+        impl $tunnel {
+            /// See [`SendHalf::finish`]: a TCP target sees the end of what we send, a UDP tunnel is over (RFC 9298 §3.1).
+            pub fn finish(&mut self) -> Result<(), StreamEnd> {
+                self.send.finish()
+            }
+
+            /// See [`SendHalf::reset`].
+            pub fn reset(&mut self, code: u64) -> Result<(), StreamEnd> {
+                self.send.reset(code)
+            }
+
+            /// See [`SendHalf::reset_as`].
+            pub fn reset_as(&mut self, reset: Reset) -> Result<(), StreamEnd> {
+                self.send.reset_as(reset)
+            }
+
+            /// See [`RecvHalf::stop`].
+            pub fn stop(&mut self, code: u64) -> Result<(), StreamEnd> {
+                self.recv.stop(code)
+            }
+
+            /// See [`RecvHalf::stop_as`].
+            pub fn stop_as(&mut self, reset: Reset) -> Result<(), StreamEnd> {
+                self.recv.stop_as(reset)
+            }
+        }
+    };
+}
+
+ends!(TcpTunnel);
+ends!(UdpTunnel);
+
+/// A UDP tunnel: a CONNECT-UDP that was answered with 2xx, over HTTP/1.1 with 101.
 #[derive(Debug)]
 pub struct UdpTunnel {
     /// How it was answered.
@@ -77,8 +93,8 @@ pub struct UdpTunnel {
     /// Our side of the request stream.
     pub send: SendHalf,
     recv: RecvHalf,
-    flow: Flow,
-    shared: Arc<Shared>,
+    /// HTTP/3's.
+    flow: Option<Flow>,
     capsules: Capsules,
     rest: Bytes,
     ended: Option<StreamEnd>,
@@ -103,27 +119,29 @@ pub enum Means {
 }
 
 impl UdpTunnel {
-    pub(super) fn new(shared: Arc<Shared>, send: SendHalf, recv: RecvHalf, flow: Flow, answer: Answer) -> Self {
-        Self { answer, send, recv, flow, shared, capsules: Capsules::default(), rest: Bytes::new(), ended: None }
+    pub(super) fn new(send: SendHalf, recv: RecvHalf, flow: Option<Flow>, answer: Answer) -> Self {
+        Self { answer, send, recv, flow, capsules: Capsules::default(), rest: Bytes::new(), ended: None }
     }
 
-    /// What its datagrams start with.
+    /// What its datagrams start with. Panics where there are no datagrams: they are HTTP/3's.
+    #[track_caller]
     pub fn quarter_id(&self) -> u64 {
-        self.flow.quarter_id()
+        self.flow.as_ref().expect("only HTTP/3 has datagrams").quarter_id()
     }
 
-    /// Whether DATAGRAM frames may be used: both sides announced them.
+    /// Whether DATAGRAM frames may be used: this is HTTP/3, and both sides announced them.
     pub fn carries_datagrams(&self) -> bool {
-        self.shared.carries_datagrams()
+        self.flow.as_ref().is_some_and(|flow| flow.quic().carries_datagrams())
     }
 
-    /// Sends a payload in a DATAGRAM frame, whether or not it was announced. Never waits: what does not fit into
+    /// Sends a payload in a DATAGRAM frame, which only HTTP/3 has, whether or not it was announced. Never waits: what does not fit into
     /// [`Options::datagram_send`](super::Options::datagram_send) drives the oldest out.
     pub fn send(&self, payload: &[u8]) -> Result<(), ProbeError> {
+        let flow = self.flow()?;
         let mut bytes = Vec::with_capacity(datagram::MAX_HEADER + payload.len());
-        datagram::write_header(self.quarter_id(), &mut bytes);
+        datagram::write_header(flow.quarter_id(), &mut bytes);
         bytes.extend_from_slice(payload);
-        self.shared.send_datagram(bytes.into())
+        flow.quic().send_datagram(bytes.into())
     }
 
     /// Sends a payload in a DATAGRAM capsule; waits for flow control. Not cancel safe.
@@ -145,17 +163,18 @@ impl UdpTunnel {
 
     /// Sends a datagram with exactly these bytes behind our quarter stream ID.
     pub fn send_datagram_raw(&self, after_quarter_id: &[u8]) -> Result<(), ProbeError> {
+        let flow = self.flow()?;
         let mut bytes = Vec::with_capacity(8 + after_quarter_id.len());
-        write_varint(self.quarter_id(), &mut bytes);
+        write_varint(flow.quarter_id(), &mut bytes);
         bytes.extend_from_slice(after_quarter_id);
-        self.shared.send_datagram(bytes.into())
+        flow.quic().send_datagram(bytes.into())
     }
 
     /// The next payload from the target, whichever way it came. Cancel safe.
     ///
     /// A datagram of another context, or any capsule but DATAGRAM, is passed over (RFC 9297 §3.2, RFC 9298 §4).
     pub async fn recv(&mut self) -> Result<Packet, StreamEnd> {
-        let patience = self.shared.options.patience;
+        let patience = self.recv.patience();
         within(patience, self.recv_patiently()).await.unwrap_or(Err(StreamEnd::TimedOut))
     }
 
@@ -168,19 +187,8 @@ impl UdpTunnel {
         }
     }
 
-    /// Sends FIN: the tunnel is over (RFC 9298 §3.1).
-    pub fn finish(&mut self) -> Result<(), StreamEnd> {
-        self.send.finish()
-    }
-
-    /// Sends RESET_STREAM.
-    pub fn reset(&mut self, code: u64) -> Result<(), StreamEnd> {
-        self.send.reset(code)
-    }
-
-    /// Sends STOP_SENDING.
-    pub fn stop(&mut self, code: u64) -> Result<(), StreamEnd> {
-        self.recv.stop(code)
+    fn flow(&self) -> Result<&Flow, ProbeError> {
+        self.flow.as_ref().ok_or(ProbeError::Missing { http: self.recv.http(), what: "DATAGRAM frames" })
     }
 
     async fn recv_patiently(&mut self) -> Result<Packet, StreamEnd> {
@@ -194,11 +202,11 @@ impl UdpTunnel {
             // Datagrams first: those that came before the end of the stream are still given out.
             tokio::select! {
                 biased;
-                datagram = self.flow.recv() => match Datagram::parse(datagram) {
+                datagram = next_datagram(&mut self.flow) => match Datagram::parse(datagram) {
                     Datagram::Udp(payload) => return Ok(Packet { payload, means: Means::Datagram }),
                     Datagram::UnknownContext(_) => {}
-                    Datagram::Truncated => return Err(self.recv.violated(h3::DATAGRAM_ERROR, "a datagram without context ID (RFC 9298 §5)")),
-                    Datagram::TooLong => return Err(self.recv.violated(h3::DATAGRAM_ERROR, "a UDP payload above 65527 bytes (RFC 9298 §5)")),
+                    Datagram::Truncated => return Err(self.recv.violated(Reset::Datagram, "a datagram without context ID (RFC 9298 §5)")),
+                    Datagram::TooLong => return Err(self.recv.violated(Reset::Datagram, "a UDP payload above 65527 bytes (RFC 9298 §5)")),
                 },
                 bytes = self.recv.recv_patiently() => match bytes {
                     Ok(Some(bytes)) => self.rest = bytes,
@@ -216,12 +224,12 @@ impl UdpTunnel {
                     Datagram::Udp(payload) => return Ok(Some(payload)),
                     Datagram::UnknownContext(_) => {}
                     Datagram::Truncated | Datagram::TooLong => {
-                        return Err(self.recv.violated(h3::DATAGRAM_ERROR, "a DATAGRAM capsule without a UDP payload (RFC 9298 §5)"));
+                        return Err(self.recv.violated(Reset::Datagram, "a DATAGRAM capsule without a UDP payload (RFC 9298 §5)"));
                     }
                 },
                 Ok(Some(Capsule::Skipped { .. })) => {}
                 Ok(None) => return Ok(None),
-                Err(error) => return Err(self.recv.violated(h3::DATAGRAM_ERROR, format!("{error} (RFC 9297 §3.3)"))),
+                Err(error) => return Err(self.recv.violated(Reset::Datagram, format!("{error} (RFC 9297 §3.3)"))),
             }
         }
     }
@@ -229,7 +237,15 @@ impl UdpTunnel {
     fn finished(&mut self) -> StreamEnd {
         match self.capsules.end() {
             Ok(()) => StreamEnd::Finished,
-            Err(error) => self.recv.violated(h3::MESSAGE_ERROR, format!("{error} (RFC 9297 §3.3)")),
+            Err(error) => self.recv.violated(Reset::Message, format!("{error} (RFC 9297 §3.3)")),
         }
+    }
+}
+
+/// Cancel safe. Waits for ever where there are none.
+async fn next_datagram(flow: &mut Option<Flow>) -> Bytes {
+    match flow {
+        Some(flow) => flow.recv().await,
+        None => std::future::pending().await,
     }
 }

@@ -30,7 +30,7 @@ use aws_lc_rs::digest;
 use masque_relay::{
     config::{Config, Token},
     metrics::Snapshot,
-    probe::{Client, Options},
+    probe::{Client, Closer, Http, Options},
     server::Server,
 };
 use tokio::time::{interval, timeout};
@@ -63,7 +63,7 @@ pub(crate) struct Relay {
     log_start: usize,
     before: Descriptors,
     /// Closed at the end, so that a test need not drop what it holds.
-    clients: Mutex<Vec<quinn::Connection>>,
+    clients: Mutex<Vec<Closer>>,
     _files: tempfile::TempDir,
 }
 
@@ -139,6 +139,11 @@ impl Relay {
         self.client_with(|_| {}).await
     }
 
+    /// The same over one version of HTTP; that over TCP is on the port of the same number.
+    pub(crate) async fn client_over(&self, http: Http) -> Client {
+        self.client_with(|options| options.http = http).await
+    }
+
     /// The same, its options changed first.
     pub(crate) async fn client_with(&self, change: impl FnOnce(&mut Options)) -> Client {
         let mut options = self.options();
@@ -149,7 +154,7 @@ impl Relay {
     /// A client with options made elsewhere.
     pub(crate) async fn open(&self, options: Options) -> Client {
         let client = Client::open(options).await.expect("the relay takes a connection");
-        self.clients.lock().expect("no test panics here").push(client.quinn().clone());
+        self.clients.lock().expect("no test panics here").push(client.closer());
         client
     }
 
@@ -179,7 +184,7 @@ impl Relay {
         let clients = std::mem::take(&mut *self.clients.lock().expect("no test panics here"));
         for client in &clients {
             // H3_NO_ERROR; one that is closed already stays as it was.
-            client.close(0x100_u32.into(), b"");
+            client.close(0x100, b"");
         }
         drop(clients);
         if let Some(server) = self.server.take() {

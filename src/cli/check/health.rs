@@ -33,7 +33,7 @@ async fn ask_one(address: SocketAddr, identity: &Identity) -> Result<(), Failure
     }
     let mut options = Options::new(address, &server_name(identity.names(), address.ip()));
     // The files at hand are the relay's, not its CA's.
-    options.pin(identity.leaf().clone())?;
+    options.pin(identity.leaf().clone());
     options.timeout = PATIENCE;
     let unhealthy = |source| Failure::from(Unhealthy { address, source });
     let client = Client::open(options).await.map_err(unhealthy)?;

@@ -7,29 +7,28 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use quinn::{ReadError, RecvStream, SendStream};
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{
-    StreamEnd,
-    shared::{Shared, varint},
-    stream::write_end,
-};
-use crate::proto::{
-    codes::h3,
-    frame::{self, Frames, Piece},
-    read_varint,
-    settings::Settings,
+use super::{Quic, note_closed, stream::write_end, varint};
+use crate::{
+    probe::StreamEnd,
+    proto::{
+        codes::h3,
+        frame::{self, Frames, Piece},
+        read_varint,
+        settings::Settings,
+    },
 };
 
 /// Our control stream, to be used well or badly.
 #[derive(Debug)]
 pub struct Control<'a> {
     pub(super) stream: &'a Mutex<SendStream>,
-    pub(super) shared: &'a Shared,
+    pub(super) quic: &'a Quic,
 }
 
 impl Control<'_> {
     /// Writes bytes as they are.
     pub async fn write(&self, bytes: &[u8]) -> Result<(), StreamEnd> {
-        self.stream.lock().await.write_all(bytes).await.map_err(|error| write_end(self.shared, error))
+        self.stream.lock().await.write_all(bytes).await.map_err(|error| write_end(self.quic, error))
     }
 
     /// Sends FIN: H3_CLOSED_CRITICAL_STREAM for the relay.
@@ -44,38 +43,38 @@ impl Control<'_> {
 }
 
 /// Reads every unidirectional stream the relay opens, until the connection is over.
-pub(super) async fn watch(shared: Arc<Shared>) {
+pub(super) async fn watch(quic: Arc<Quic>) {
     let critical = std::sync::Mutex::new(Vec::new());
     let mut streams = FuturesUnordered::new();
     loop {
         tokio::select! {
-            stream = shared.connection.accept_uni() => match stream {
-                Ok(stream) => streams.push(read(&shared, &critical, stream)),
-                Err(_) => return,
+            stream = quic.connection.accept_uni() => match stream {
+                Ok(stream) => streams.push(read(&quic, &critical, stream)),
+                Err(error) => return note_closed(&quic, &error),
             },
             Some(()) = streams.next() => {}
         }
     }
 }
 
-async fn read(shared: &Shared, critical: &std::sync::Mutex<Vec<u64>>, stream: RecvStream) {
+async fn read(quic: &Quic, critical: &std::sync::Mutex<Vec<u64>>, stream: RecvStream) {
     let mut stream = Incoming { stream, rest: Bytes::new() };
     // A stream may end before its type is known (RFC 9114 §6.2).
     let Some(kind) = stream.varint().await else { return };
     if matches!(kind, CONTROL | QPACK_ENCODER | QPACK_DECODER) {
         let mut critical = critical.lock().expect("nothing panics while it is held");
         if critical.contains(&kind) {
-            shared.violated(h3::STREAM_CREATION_ERROR, format!("a second stream of type {kind:#x} (RFC 9114 §6.2.1, RFC 9204 §4.2)"));
+            quic.violated(h3::STREAM_CREATION_ERROR, format!("a second stream of type {kind:#x} (RFC 9114 §6.2.1, RFC 9204 §4.2)"));
             return;
         }
         critical.push(kind);
     }
     let ended = match kind {
-        CONTROL => control(shared, &mut stream).await,
-        QPACK_ENCODER => encoder(shared, &mut stream).await,
+        CONTROL => control(quic, &mut stream).await,
+        QPACK_ENCODER => encoder(quic, &mut stream).await,
         QPACK_DECODER => stream.discard().await,
         PUSH => {
-            shared.violated(h3::ID_ERROR, "a push stream, though no push was allowed (RFC 9114 §4.6)");
+            quic.violated(h3::ID_ERROR, "a push stream, though no push was allowed (RFC 9114 §4.6)");
             return;
         }
         _ => {
@@ -84,18 +83,18 @@ async fn read(shared: &Shared, critical: &std::sync::Mutex<Vec<u64>>, stream: Re
         }
     };
     if ended {
-        shared.violated(h3::CLOSED_CRITICAL_STREAM, format!("the stream of type {kind:#x} was closed (RFC 9114 §6.2.1, RFC 9204 §4.2)"));
+        quic.violated(h3::CLOSED_CRITICAL_STREAM, format!("the stream of type {kind:#x} was closed (RFC 9114 §6.2.1, RFC 9204 §4.2)"));
     }
 }
 
 /// Reads the relay's control stream. Gives whether the relay ended it; otherwise a violation is noted or the connection is over.
-async fn control(shared: &Shared, stream: &mut Incoming) -> bool {
+async fn control(quic: &Quic, stream: &mut Incoming) -> bool {
     let mut frames = Frames::default();
     let mut reader = ControlReader::default();
     loop {
         while let Some(piece) = frames.next(&mut stream.rest) {
-            if let Err((code, rule)) = reader.take(shared, piece) {
-                shared.violated(code, rule);
+            if let Err((code, rule)) = reader.take(quic, piece) {
+                quic.violated(code, rule);
                 return false;
             }
         }
@@ -116,7 +115,7 @@ struct ControlReader {
 }
 
 impl ControlReader {
-    fn take(&mut self, shared: &Shared, piece: Piece) -> Result<(), (u64, String)> {
+    fn take(&mut self, quic: &Quic, piece: Piece) -> Result<(), (u64, String)> {
         match piece {
             Piece::Start { kind, length } => self.start(kind, length),
             Piece::Payload(bytes) => {
@@ -125,7 +124,7 @@ impl ControlReader {
                 }
                 Ok(())
             }
-            Piece::End => self.end(shared),
+            Piece::End => self.end(quic),
         }
     }
 
@@ -150,23 +149,23 @@ impl ControlReader {
         Ok(())
     }
 
-    fn end(&mut self, shared: &Shared) -> Result<(), (u64, String)> {
+    fn end(&mut self, quic: &Quic) -> Result<(), (u64, String)> {
         match self.kind {
             frame::SETTINGS => {
                 let settings = Settings::parse(&self.payload).map_err(|error| (error.code(), error.to_string()))?;
                 self.settings = true;
-                shared.state.send_modify(|state| {
+                quic.shared.state.send_modify(|state| {
                     state.settings = Some(settings);
                     state.settings_at = Some(Instant::now());
                 });
                 Ok(())
             }
-            frame::GOAWAY => self.goaway(shared),
+            frame::GOAWAY => self.goaway(quic),
             _ => Ok(()),
         }
     }
 
-    fn goaway(&self, shared: &Shared) -> Result<(), (u64, String)> {
+    fn goaway(&self, quic: &Quic) -> Result<(), (u64, String)> {
         let id = match read_varint(&self.payload) {
             Some((id, length)) if length == self.payload.len() => id,
             _ => return Err((h3::FRAME_ERROR, "a GOAWAY that does not hold one integer (RFC 9114 §7.1)".into())),
@@ -174,20 +173,20 @@ impl ControlReader {
         if id % 4 != 0 {
             return Err((h3::ID_ERROR, format!("GOAWAY {id}, not a request stream's identifier (RFC 9114 §7.2.6)")));
         }
-        if shared.state.borrow().goaways.last().is_some_and(|last| *last < id) {
+        if quic.shared.state.borrow().goaways.last().is_some_and(|last| *last < id) {
             return Err((h3::ID_ERROR, format!("GOAWAY {id}, larger than the one before (RFC 9114 §5.2)")));
         }
-        shared.state.send_modify(|state| state.goaways.push(id));
+        quic.shared.state.send_modify(|state| state.goaways.push(id));
         Ok(())
     }
 }
 
 /// We allow a dynamic table of no bytes, so the only instruction that can come is to set its capacity to 0 (RFC 9204 §3.2.3, §4.3.1).
-async fn encoder(shared: &Shared, stream: &mut Incoming) -> bool {
+async fn encoder(quic: &Quic, stream: &mut Incoming) -> bool {
     loop {
         // What came with the stream's type first.
         if std::mem::take(&mut stream.rest).iter().any(|byte| *byte != SET_CAPACITY_0) {
-            shared.violated(h3::QPACK_ENCODER_STREAM_ERROR, "an entry for a dynamic table of no bytes (RFC 9204 §3.2.2)");
+            quic.violated(h3::QPACK_ENCODER_STREAM_ERROR, "an entry for a dynamic table of no bytes (RFC 9204 §3.2.2)");
             return false;
         }
         match stream.more().await {

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 
-use super::shared::Shared;
+use super::Quic;
 use crate::proto::{codes::h3, datagram::take_quarter_id};
 
 /// Who gets which datagrams.
@@ -22,25 +22,30 @@ pub(super) struct Routes {
 
 /// The datagrams of one request, until dropped.
 #[derive(Debug)]
-pub(super) struct Flow {
+pub(in crate::probe) struct Flow {
     quarter_id: u64,
-    shared: Arc<Shared>,
+    quic: Arc<Quic>,
     arrived: Receiver<Bytes>,
 }
 
 impl Flow {
-    pub(super) fn new(shared: Arc<Shared>, quarter_id: u64) -> Self {
+    pub(in crate::probe) fn new(quic: Arc<Quic>, quarter_id: u64) -> Self {
         let (sender, arrived) = mpsc::channel(DEPTH);
-        routes(&shared).open.insert(quarter_id, sender);
-        Self { quarter_id, shared, arrived }
+        routes(&quic).open.insert(quarter_id, sender);
+        Self { quarter_id, quic, arrived }
     }
 
-    pub(super) fn quarter_id(&self) -> u64 {
+    pub(in crate::probe) fn quarter_id(&self) -> u64 {
         self.quarter_id
     }
 
+    /// The connection it belongs to.
+    pub(in crate::probe) fn quic(&self) -> &Quic {
+        &self.quic
+    }
+
     /// What followed the quarter stream ID. Cancel safe. Waits for ever once the connection is over: its owner watches that.
-    pub(super) async fn recv(&mut self) -> Bytes {
+    pub(in crate::probe) async fn recv(&mut self) -> Bytes {
         match self.arrived.recv().await {
             Some(datagram) => datagram,
             None => std::future::pending().await,
@@ -50,34 +55,34 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        routes(&self.shared).open.remove(&self.quarter_id);
+        routes(&self.quic).open.remove(&self.quarter_id);
     }
 }
 
 /// Reads datagrams until the connection is over.
-pub(super) async fn sort(shared: Arc<Shared>) {
-    while let Ok(mut datagram) = shared.connection.read_datagram().await {
-        if !shared.state.borrow().announced_datagrams {
-            shared.violated(h3::DATAGRAM_ERROR, "a datagram before we announced SETTINGS_H3_DATAGRAM (RFC 9297 §2.1.1)");
+pub(super) async fn sort(quic: Arc<Quic>) {
+    while let Ok(mut datagram) = quic.connection.read_datagram().await {
+        if !quic.shared.state.borrow().announced_datagrams {
+            quic.violated(h3::DATAGRAM_ERROR, "a datagram before we announced SETTINGS_H3_DATAGRAM (RFC 9297 §2.1.1)");
             return;
         }
         let Some(quarter_id) = take_quarter_id(&mut datagram) else {
-            shared.violated(h3::DATAGRAM_ERROR, "a datagram without a quarter stream ID (RFC 9297 §2.1)");
+            quic.violated(h3::DATAGRAM_ERROR, "a datagram without a quarter stream ID (RFC 9297 §2.1)");
             return;
         };
-        routes(&shared).deliver(quarter_id, datagram);
+        routes(&quic).deliver(quarter_id, datagram);
     }
 }
 
 /// The datagrams nobody wanted, and how many there were.
-pub(super) fn strays(shared: &Shared) -> (Vec<(u64, Bytes)>, u64) {
-    let routes = routes(shared);
+pub(super) fn strays(quic: &Quic) -> (Vec<(u64, Bytes)>, u64) {
+    let routes = routes(quic);
     (routes.strays.iter().cloned().collect(), routes.stray_count)
 }
 
 /// How many were lost because nobody read.
-pub(super) fn overflown(shared: &Shared) -> u64 {
-    routes(shared).overflown
+pub(super) fn overflown(quic: &Quic) -> u64 {
+    routes(quic).overflown
 }
 
 impl Routes {
@@ -99,8 +104,8 @@ impl Routes {
     }
 }
 
-fn routes(shared: &Shared) -> MutexGuard<'_, Routes> {
-    shared.routes.lock().unwrap_or_else(PoisonError::into_inner)
+fn routes(quic: &Quic) -> MutexGuard<'_, Routes> {
+    quic.routes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The last datagrams without a tunnel that are kept.
