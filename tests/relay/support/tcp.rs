@@ -30,7 +30,12 @@ impl TcpEcho {
 
     /// On `ip`.
     pub(crate) async fn start_at(ip: IpAddr) -> Self {
-        let target = TcpTarget::start_at(ip).await;
+        Self::start_on(SocketAddr::new(ip, 0)).await
+    }
+
+    /// On an address that is free.
+    pub(crate) async fn start_on(address: SocketAddr) -> Self {
+        let target = TcpTarget::start_on(address).await;
         let (address, accepted) = (target.address(), watch::Sender::new(0));
         let mut task = JoinSet::new();
         task.spawn(echo_all(target.listener, accepted.clone()));
@@ -61,7 +66,12 @@ impl TcpTarget {
 
     /// On `ip`.
     pub(crate) async fn start_at(ip: IpAddr) -> Self {
-        let listener = TcpListener::bind((ip, 0)).await.expect("a free port");
+        Self::start_on(SocketAddr::new(ip, 0)).await
+    }
+
+    /// On an address that is free.
+    pub(crate) async fn start_on(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         descriptors::is_target(listener.local_addr().expect("it is bound"));
         Self { listener }
     }
