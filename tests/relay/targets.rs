@@ -1,6 +1,7 @@
 //! Section C: how a target is treated before the answer.
 
 mod addresses;
+mod families;
 mod waits;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -2,61 +2,72 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use hickory_resolver::proto::op::ResponseCode;
 use masque_relay::proto::codes::h3;
-use tokio::{net::UdpSocket, time::timeout};
+use tokio::time::timeout;
 
 use crate::support::{
     Relay, descriptors,
     dns::Reply,
-    ends::assert_echoes,
+    ends::{assert_echoes, assert_works},
     request::{ask, assert_refused, path, tcp, udp},
     tcp::{TcpBlackHole, TcpEcho},
-    until, within,
+    until,
 };
 
 #[tokio::test]
-async fn c29_success_waits_for_the_name() {
-    let names = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let server = names.local_addr().unwrap();
-    let relay = Relay::spawn(|config| config.dns.servers = vec![server]).await;
+async fn c29_success_waits_for_the_name_and_the_socket() {
+    let relay = Relay::spawn(|_| {}).await;
+    let echo = TcpEcho::start().await;
     let client = relay.client().await;
-    for fields in [udp(&client, &path("slow.test", "9")), tcp(&client, "slow.test:9")] {
-        let mut exchange = ask(&client, &fields).await;
-        let mut query = [0; 512];
-        let (length, from) = within("a question", names.recv_from(&mut query)).await.unwrap();
-        let early = timeout(Duration::from_millis(500), exchange.answer()).await;
-        assert!(early.is_err(), "an answer before the name is known");
-        // Whatever else it asks is answered the same way: no such name.
-        let answers = async {
-            names.send_to(&no_such_name(&query[..length]), from).await.unwrap();
-            loop {
-                let (length, from) = names.recv_from(&mut query).await.unwrap();
-                names.send_to(&no_such_name(&query[..length]), from).await.unwrap();
-            }
-        };
-        let status = tokio::select! {
-            () = answers => unreachable!("the loop has no end"),
-            answer = exchange.answer() => answer.unwrap().status,
-        };
-        assert_eq!(status, 502, "a rejection, not a dead tunnel");
+    let port = echo.address().port();
+    let held = |reply| Reply::Held(Box::new(reply));
+    relay.dns.always("slow.test", &held(Reply::Addresses(vec![echo.address().ip()])));
+    relay.dns.always("none.test", &held(Reply::Error(ResponseCode::NXDomain)));
+
+    let mut waiting = Vec::new();
+    for (host, status) in [("slow.test", 200), ("none.test", 502)] {
+        for fields in [tcp(&client, &format!("{host}:{port}")), udp(&client, &path(host, &port.to_string()))] {
+            waiting.push((ask(&client, &fields).await, status));
+        }
+        relay.dns.asked(host, 2).await;
+    }
+    // All wait at the same time, so half a second is enough for all.
+    let early = timeout(
+        Duration::from_millis(500),
+        futures_util::future::select_all(waiting.iter_mut().map(|(exchange, _)| Box::pin(exchange.answer()))),
+    );
+    assert!(early.await.is_err(), "an answer before the name is known");
+
+    relay.dns.release();
+    for (mut exchange, status) in waiting {
+        assert_eq!(exchange.answer().await.unwrap().status, status);
+        if status == 200 {
+            assert!(!descriptors::towards(echo.address()).is_empty(), "the socket is there by then");
+        }
     }
     relay.finish().await;
 }
 
 #[tokio::test]
-async fn c35_a_slow_name_delays_no_other_stream() {
-    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let server = silent.local_addr().unwrap();
-    let relay = Relay::spawn(|config| config.dns.servers = vec![server]).await;
+async fn c35_nothing_slow_delays_another_stream() {
+    // Names, connects and heads have ten seconds, and no test has so much time.
+    let relay = Relay::spawn(|config| config.timeouts.dns = Duration::from_secs(10)).await;
     let echo = TcpEcho::start().await;
+    let hole = TcpBlackHole::start().await;
     let client = relay.client().await;
-    let _slow = ask(&client, &tcp(&client, "slow.test:80")).await;
-    within("a question about the slow name", silent.recv_from(&mut [0; 512])).await.unwrap();
+    relay.dns.always("slow.test", &Reply::Silence);
 
-    let mut exchange = ask(&client, &tcp(&client, &echo.address().to_string())).await;
-    // Well below any budget for names.
-    let answer = timeout(Duration::from_secs(1), exchange.answer()).await.expect("an answer beside the slow one");
-    assert_eq!(answer.unwrap().status, 200);
+    let _name = ask(&client, &tcp(&client, "slow.test:80")).await;
+    relay.dns.asked("slow.test", 2).await;
+    assert_works(&client, &echo).await;
+    let _connect = ask(&client, &tcp(&client, &hole.address().to_string())).await;
+    until("the dial", || descriptors::towards(hole.address()).len(), |sockets| *sockets == 1).await;
+    assert_works(&client, &echo).await;
+    let mut head = client.exchange().await.unwrap();
+    head.send.send_raw(Bytes::from_static(&[0x1, 0x40, 0x80, 0, 0])).await.unwrap();
+    assert_works(&client, &echo).await;
     relay.finish().await;
 }
 
@@ -114,12 +125,4 @@ async fn c36_a_client_that_leaves_cancels_the_lookup() {
     assert_echoes(&mut tunnel).await;
     assert_eq!(echo.accepted(), 1);
     relay.finish().await;
-}
-
-/// The answer NXDOMAIN to a DNS question.
-fn no_such_name(query: &[u8]) -> Vec<u8> {
-    let mut answer = query.to_vec();
-    answer[2] |= 0x80;
-    answer[3] = 0x83;
-    answer
 }
