@@ -1,5 +1,7 @@
 //! Section B: what a request must look like.
 
+use masque_relay::config::Privacy;
+
 use crate::support::{
     Relay,
     request::{Fields, ask, assert_accepted, assert_refused, path, refusal, set, tcp, udp},
@@ -53,13 +55,17 @@ async fn c13_authority_and_host_agree() {
 }
 
 #[tokio::test]
-async fn c14_an_unknown_protocol_is_not_implemented() {
-    let relay = Relay::spawn(|_| {}).await;
+async fn c14_an_unknown_protocol_is_not_implemented_and_logged_under_its_name() {
+    let relay = Relay::spawn(|config| config.log.privacy = Privacy::None).await;
     let client = relay.client().await;
-    for protocol in ["x-none", "never-heard-of-this"] {
-        let fields = set(udp(&client, &path("127.0.0.1", "9")), ":protocol", protocol);
-        assert_eq!(refusal(&client, fields, protocol).await.0, 501, "{protocol}");
-        relay.logged(protocol).await;
+    for protocol in ["websocket", "webtransport", "connect-ip", "connect-udp-bind", "connect-tcp", "x-none", "never-heard-of-this"] {
+        let fields = set(udp(&client, &path("secret.test", "9")), ":protocol", protocol);
+        let (status, proxy_status) = refusal(&client, fields, protocol).await;
+        assert_eq!(status, 501, "{protocol}");
+        assert_eq!(proxy_status, format!("masque-relay;error=http_request_error;details=\"protocol not served: {protocol}\""));
+        // A protocol is not a target: its name is written whatever `privacy` says of targets.
+        let line = relay.logged(&format!("protocol not served: {protocol}\"")).await;
+        assert!(line.contains("request refused") && line.contains("status=501") && !line.contains("secret"), "{line}");
     }
     relay.finish().await;
 }
