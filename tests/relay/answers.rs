@@ -4,7 +4,7 @@ mod credentials;
 mod denials;
 mod discarded;
 
-use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::{op::ResponseCode, rr::RecordType};
 use masque_relay::probe::{Answer, Client};
 use proptest::{prelude::*, strategy::ValueTree, string::string_regex, test_runner::TestRunner};
 use sfv::{BareItem, ListEntry, Parser};
@@ -88,16 +88,20 @@ async fn c40_statuses_follow_the_registry() {
 }
 
 #[tokio::test]
-async fn c41_a_dns_error_names_the_rcode() {
+async fn c41_a_dns_error_names_the_rcode_and_the_extended_error() {
     let relay = Relay::spawn(|_| {}).await;
     let client = relay.client().await;
-    for (name, reply, rcode) in [
-        ("none.test", Reply::Error(ResponseCode::NXDomain), "NXDOMAIN"),
-        ("broken.test", Reply::Error(ResponseCode::ServFail), "SERVFAIL"),
-        ("refused.test", Reply::Error(ResponseCode::Refused), "REFUSED"),
-        ("empty.test", Reply::Addresses(vec![]), "NOERROR"),
-        // DNSSEC Bogus. The resolver library drops the extended error, so its number is not known here.
-        ("bogus.test", Reply::Extended(ResponseCode::ServFail, 6), "SERVFAIL"),
+    let servfail = ResponseCode::ServFail;
+    for (name, reply, rcode, info_code) in [
+        ("none.test", Reply::Error(ResponseCode::NXDomain), "NXDOMAIN", None),
+        ("broken.test", Reply::Error(servfail), "SERVFAIL", None),
+        ("refused.test", Reply::Error(ResponseCode::Refused), "REFUSED", None),
+        ("empty.test", Reply::Addresses(vec![]), "NOERROR", None),
+        // DNSSEC Bogus, Prohibited, Blocked, Filtered (RFC 8914 §4); the last two are what Apple's client looks for.
+        ("bogus.test", Reply::Extended(servfail, 6), "SERVFAIL", Some(6)),
+        ("prohibited.test", Reply::Extended(ResponseCode::Refused, 18), "REFUSED", Some(18)),
+        ("blocked.test", Reply::Extended(ResponseCode::NXDomain, 15), "NXDOMAIN", Some(15)),
+        ("filtered.test", Reply::Extended(ResponseCode::NoError, 17), "NOERROR", Some(17)),
     ] {
         relay.dns.always(name, &reply);
         for fields in [tcp(&client, &format!("{name}:80")), udp(&client, &path(name, "9"))] {
@@ -106,7 +110,25 @@ async fn c41_a_dns_error_names_the_rcode() {
             let parameters = parameters(&proxy_status);
             let BareItem::String(seen) = &parameters["rcode"] else { panic!("{name}: {proxy_status}") };
             assert_eq!(seen.as_str(), rcode, "{name}");
+            assert_eq!(parameters.get("info-code"), info_code.map(BareItem::from).as_ref(), "{name}");
         }
+    }
+    // It belongs to its answer: the next one has none.
+    relay.dns.always("bogus.test", &Reply::Error(servfail));
+    let (_, proxy_status) = refusal(&client, tcp(&client, "bogus.test:80"), "bogus.test").await;
+    assert_eq!(proxy_status, r#"masque-relay;error=dns_error;rcode="SERVFAIL""#);
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c41_one_family_with_an_extended_error_is_enough() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    for (name, filtered) in [("four.test", RecordType::A), ("six.test", RecordType::AAAA)] {
+        relay.dns.always(name, &Reply::Addresses(vec![]));
+        relay.dns.script(name, filtered, vec![Reply::Extended(ResponseCode::NoError, 17)]);
+        let (_, proxy_status) = refusal(&client, tcp(&client, &format!("{name}:80")), name).await;
+        assert_eq!(proxy_status, r#"masque-relay;error=dns_error;rcode="NOERROR";info-code=17"#, "{name}");
     }
     relay.finish().await;
 }
