@@ -10,13 +10,19 @@ mod support;
 mod fixture;
 
 #[cfg(test)]
+mod answers;
+
+#[cfg(test)]
 mod churn;
 
 #[cfg(test)]
-mod requests;
+mod connection;
 
 #[cfg(test)]
-mod setup;
+mod recognition;
+
+#[cfg(test)]
+mod targets;
 
 #[cfg(test)]
 mod datagrams;

@@ -12,7 +12,9 @@
 
 pub(crate) mod descriptors;
 pub(crate) mod dns;
+pub(crate) mod ends;
 pub(crate) mod log;
+pub(crate) mod request;
 pub(crate) mod tcp;
 pub(crate) mod tunnels;
 pub(crate) mod udp;

@@ -97,8 +97,13 @@ pub(crate) fn is_target(address: SocketAddr) {
 /// The sockets of this process that are connected to `target`: the relay's.
 pub(crate) fn towards(target: SocketAddr) -> Vec<Socket> {
     let own = Descriptors::now();
+    // What fills a black hole is connected to it too.
+    let targets = TARGETS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut found = sockets();
-    found.retain(|socket| socket.remote == target && own.0.contains_key(&format!("socket:[{}]", socket.inode)));
+    found.retain(|socket| {
+        let relay = socket.remote == target && !targets.contains(&socket.local.port());
+        relay && own.0.contains_key(&format!("socket:[{}]", socket.inode))
+    });
     found
 }
 
