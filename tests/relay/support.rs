@@ -7,8 +7,8 @@
 //! relay.finish().await;
 //! ```
 //!
-//! [`Relay::finish`] closes the clients, drains the relay and fails the test where a tunnel, a thread, a socket or a descriptor is left over, or
-//! where a task of the relay panicked. The relay's log is printed when the test fails.
+//! [`Relay::finish`] closes the clients, drains the relay and fails the test where a tunnel, a gauge, a thread, a socket or a descriptor is left
+//! over, or where a task of the relay panicked. The relay's log is printed when the test fails.
 
 pub(crate) mod descriptors;
 pub(crate) mod dns;
@@ -29,7 +29,7 @@ use aws_lc_rs::digest;
 use masque_relay::{
     config::{Config, Token},
     probe::{Client, Options},
-    server::Server,
+    server::{Counters, Server},
 };
 use tokio::time::{interval, timeout};
 
@@ -53,6 +53,7 @@ pub(crate) struct Relay {
     /// Answers the relay's questions about names: NXDOMAIN for all that is not scripted.
     pub(crate) dns: ScriptedDns,
     server: Option<Server>,
+    counters: Counters,
     addresses: Vec<SocketAddr>,
     ca: String,
     /// [`Self::finish`] was called.
@@ -95,6 +96,7 @@ impl Relay {
         let addresses = server.addresses().to_vec();
         Self {
             dns,
+            counters: server.counters(),
             server: Some(server),
             addresses,
             ca: identity.ca,
@@ -176,9 +178,12 @@ impl Relay {
         }
         drop(clients);
         if let Some(server) = self.server.take() {
+            // Without the drain's help: nothing keeps a connection or a tunnel that its client has given up.
+            until("connections and tunnels to be over", || self.counters.open(), |open| *open == 0).await;
             let cut = within("the relay to drain", server.drain(PATIENCE / 2)).await;
             assert_eq!(cut, 0, "tunnels outlived their client");
         }
+        assert_eq!(self.counters.open(), 0, "a gauge or a cap counts something: {:#?}", self.counters);
         let panics = log::panics();
         assert!(panics.is_empty(), "the relay panicked: {panics:#?}");
         let own = descriptors::Own { dns: self.dns.address(), relay: self.addresses.clone() };
