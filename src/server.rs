@@ -47,11 +47,17 @@ const LAST_PACKETS: Duration = Duration::from_secs(1);
 pub struct Server {
     addresses: Vec<SocketAddr>,
     warnings: Vec<String>,
-    limits: Arc<Limits>,
-    metrics: Vec<Arc<Metrics>>,
+    counters: Counters,
     draining: CancellationToken,
     cut: CancellationToken,
     threads: Vec<Thread>,
+}
+
+/// The counters of a relay, running or over.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    workers: Vec<Arc<Metrics>>,
+    limits: Arc<Limits>,
 }
 
 struct Thread {
@@ -96,8 +102,7 @@ impl Server {
         let mut server = Self {
             addresses,
             warnings: Vec::new(),
-            limits,
-            metrics: Vec::new(),
+            counters: Counters { workers: Vec::new(), limits },
             draining: plan.draining.clone(),
             cut: plan.cut.clone(),
             threads: Vec::new(),
@@ -122,9 +127,14 @@ impl Server {
         &self.warnings
     }
 
-    /// All workers' counters.
+    /// All workers' counters now.
     pub fn metrics(&self) -> Snapshot {
-        Snapshot::sum(self.metrics.iter().map(|metrics| metrics.snapshot()))
+        self.counters.snapshot()
+    }
+
+    /// The counters, to be read after the relay's end too.
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
     }
 
     /// Refuses new work, lets tunnels end for at most `grace`, then cuts them. Gives how many were cut. Dropping the future stops at once.
@@ -132,7 +142,7 @@ impl Server {
         self.draining.cancel();
         let mut cut = 0;
         if timeout(grace, self.done()).await.is_err() {
-            cut = self.limits.tunnels();
+            cut = self.counters.limits.tunnels();
             self.cut.cancel();
             self.done().await;
         }
@@ -180,8 +190,21 @@ impl Server {
             })
             .map_err(|source| StartError::Worker { source })?;
         self.threads.push(Thread { handle: Some(handle), done });
-        self.metrics.push(metrics);
+        self.counters.workers.push(metrics);
         listens.recv().map_err(|_| StartError::Worker { source: io::Error::other("it broke while it started") })?
+    }
+}
+
+impl Counters {
+    /// All workers' counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::sum(self.workers.iter().map(|metrics| metrics.snapshot()))
+    }
+
+    /// Everything that is counted as open now, by the gauges and by the caps; 0 once nobody is served.
+    pub fn open(&self) -> u64 {
+        let Snapshot { connections_open, tunnels_open, .. } = self.snapshot();
+        connections_open + tunnels_open + self.limits.held() as u64
     }
 }
 
