@@ -154,7 +154,8 @@ async fn answer(socket: Arc<UdpSocket>, shared: Arc<Shared>, question: Vec<u8>, 
             message.metadata.response_code = code;
             let mut edns = Edns::new();
             edns.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, info.to_be_bytes().to_vec()));
-            message.edns = Some(edns);
+            // Only who asks with EDNS is answered with it (RFC 6891 §7).
+            message.edns = question.edns.as_ref().map(|_| edns);
         }
         Reply::Silence => return,
         Reply::Held(_) => unreachable!("unwrapped above"),
