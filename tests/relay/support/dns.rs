@@ -89,6 +89,11 @@ impl ScriptedDns {
         count(&self.shared.asked.borrow(), name)
     }
 
+    /// How many questions came, for whatever name.
+    pub(crate) fn count_all(&self) -> usize {
+        self.shared.asked.borrow().len()
+    }
+
     /// Waits until `name` was asked for `times` times.
     pub(crate) async fn asked(&self, name: &str, times: usize) {
         let mut asked = self.shared.asked.subscribe();
