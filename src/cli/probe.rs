@@ -266,7 +266,7 @@ fn is_alert(code: quinn::TransportErrorCode) -> bool {
 
 /// TLS over TCP failed, and not TCP.
 fn is_tls(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|source| source.is::<rustls::Error>())
+    error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()).is_some()
 }
 
 /// A version by its number.
