@@ -14,7 +14,7 @@ use std::{fmt, fs, io, path::Path, path::PathBuf, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::hkdf;
 use rustls::{
-    CipherSuite, InconsistentKeys,
+    CipherSuite, InconsistentKeys, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs as provider},
     pki_types::{
         CertificateDer, PrivateKeyDer,
@@ -24,7 +24,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use crate::config::Certificate;
+use crate::config::{Certificate, Versions};
 use facts::Facts;
 
 /// A certificate chain with its key, read and understood.
@@ -178,17 +178,32 @@ impl Identity {
         &self.facts
     }
 
-    /// The TLS side of QUIC: TLS 1.3 only, ALPN `h3`, AES-128-GCM first, X25519MLKEM768 allowed, tickets by one shared ticketer, no 0-RTT.
+    /// The TLS side of QUIC: TLS 1.3 only, ALPN `h3`.
     ///
     /// Every call makes a new ticketer: the workers of one relay share the result of one call.
-    pub fn tls(&self) -> Result<Arc<rustls::ServerConfig>, CertError> {
+    pub fn tls_for_quic(&self) -> Result<Arc<rustls::ServerConfig>, CertError> {
+        self.tls(&[&rustls::version::TLS13], &[b"h3"])
+    }
+
+    /// The TLS side of HTTP over TCP: ALPN by what is served, TLS 1.3, and 1.2 where it is allowed.
+    ///
+    /// Every call makes a new ticketer, as above.
+    pub fn tls_for_tcp(&self, http: Versions, tls12: bool) -> Result<Arc<rustls::ServerConfig>, CertError> {
+        let versions: &[_] = if tls12 { &[&rustls::version::TLS13, &rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
+        let alpn = [(http.h2, &b"h2"[..]), (http.h1, b"http/1.1")];
+        let alpn: Vec<_> = alpn.into_iter().filter_map(|(served, name)| served.then_some(name)).collect();
+        self.tls(versions, &alpn)
+    }
+
+    /// AES-128-GCM first, X25519MLKEM768 allowed, tickets by one shared ticketer, no 0-RTT.
+    fn tls(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> Result<Arc<rustls::ServerConfig>, CertError> {
         let tls = |source| CertError::Tls { source };
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(crypto()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
+            .with_protocol_versions(versions)
             .map_err(tls)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.certified.clone())));
-        config.alpn_protocols = vec![b"h3".to_vec()];
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.ignore_client_order = true;
         config.ticketer = provider::Ticketer::new().map_err(tls)?;
         config.send_tls13_tickets = 2;
@@ -434,7 +449,7 @@ mod tests {
     fn tls_is_what_the_design_asks_for() {
         let made = pair(&["a.example"]);
         let (_dir, files) = written(&made.chain, made.key.as_bytes());
-        let tls = Identity::load(&files).unwrap().tls().unwrap();
+        let tls = Identity::load(&files).unwrap().tls_for_quic().unwrap();
         assert_eq!(tls.alpn_protocols, [b"h3"]);
         assert!(tls.ignore_client_order);
         assert!(tls.ticketer.enabled());

@@ -76,6 +76,7 @@ pub struct CheckArguments {
 
 /// The file, and the settings that flags and environment override.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each switch a person may set")]
 pub struct Overrides {
     /// The configuration (TOML)
     #[arg(long, value_name = "FILE", env = "MASQUE_RELAY_CONFIG", hide_env = true)]
@@ -98,6 +99,12 @@ pub struct Overrides {
     /// Let clients reach private addresses
     #[arg(long, env = "MASQUE_RELAY_ALLOW_PRIVATE", hide_env = true, value_parser = BoolishValueParser::new())]
     pub allow_private: bool,
+    /// Serve no HTTP/2 (nothing listens on TCP then, unless `http1` is on)
+    #[arg(long, env = "MASQUE_RELAY_NO_H2", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub no_h2: bool,
+    /// Serve no HTTP/3 (nothing listens on UDP then)
+    #[arg(long, env = "MASQUE_RELAY_NO_H3", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub no_h3: bool,
     /// Which of them were given, and how; filled by [`Arguments::from_command_line`].
     #[arg(skip)]
     pub given: Given,
@@ -152,6 +159,8 @@ impl Overrides {
         set("workers", "workers", &|config| config.workers = self.workers.unwrap_or(config.workers));
         set("open", "access.open", &|config| config.access.open = self.open);
         set("allow_private", "rules.allow_private", &|config| config.rules.allow_private = self.allow_private);
+        set("no_h2", "http2", &|config| config.http.h2 = !self.no_h2);
+        set("no_h3", "http3", &|config| config.http.h3 = !self.no_h3);
     }
 }
 
@@ -172,7 +181,7 @@ impl Given {
 }
 
 /// The settings that are flags: clap's name, the flag, the variable.
-const OVERRIDES: [(&str, &str, &str); 7] = [
+const OVERRIDES: [(&str, &str, &str); 9] = [
     ("config", "--config", "MASQUE_RELAY_CONFIG"),
     ("listen", "--listen", "MASQUE_RELAY_LISTEN"),
     ("cert", "--cert", "MASQUE_RELAY_CERT"),
@@ -180,6 +189,8 @@ const OVERRIDES: [(&str, &str, &str); 7] = [
     ("workers", "--workers", "MASQUE_RELAY_WORKERS"),
     ("open", "--open", "MASQUE_RELAY_OPEN"),
     ("allow_private", "--allow-private", "MASQUE_RELAY_ALLOW_PRIVATE"),
+    ("no_h2", "--no-h2", "MASQUE_RELAY_NO_H2"),
+    ("no_h3", "--no-h3", "MASQUE_RELAY_NO_H3"),
 ];
 
 const TRY: &str = "Try it: masque-relay serve --dev";

@@ -30,8 +30,12 @@ pub use values::listen_address;
 /// Everything a relay is told.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen (UDP for HTTP/3). Port 0 takes a free one.
+    /// Where to listen: UDP for HTTP/3, TCP for the others, on the same port. Port 0 takes a free one.
     pub listen: Vec<SocketAddr>,
+    /// Which versions of HTTP are served.
+    pub http: Versions,
+    /// TLS 1.2 is spoken too, over TCP.
+    pub tls12: bool,
     /// How `Proxy-Status` names this relay (RFC 9209 §2): a token.
     pub name: String,
     /// Threads, each with its own sockets; at least 1.
@@ -61,6 +65,24 @@ impl Config {
     pub fn open_to_all(&self) -> Option<SocketAddr> {
         let guarded = self.access.open || !self.access.tokens.is_empty();
         self.listen.iter().copied().find(|addr| !guarded && !addr.ip().to_canonical().is_loopback())
+    }
+}
+
+/// The versions of HTTP served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// HTTP/1.1 over TLS: for curl and browsers with an https proxy, never for an Apple relay client.
+    pub h1: bool,
+    /// HTTP/2 over TLS: where a network blocks UDP.
+    pub h2: bool,
+    /// HTTP/3 over QUIC.
+    pub h3: bool,
+}
+
+impl Versions {
+    /// Whether anything is served over TCP.
+    pub const fn over_tcp(self) -> bool {
+        self.h1 || self.h2
     }
 }
 
@@ -246,6 +268,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443)],
+            http: Versions::default(),
+            tls12: false,
             name: "masque-relay".into(),
             workers: 1,
             certificate: Certificate::default(),
@@ -258,6 +282,12 @@ impl Default for Config {
             quic: Quic::default(),
             log: Log::default(),
         }
+    }
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self { h1: false, h2: true, h3: true }
     }
 }
 

@@ -80,7 +80,7 @@ pub enum Ended {
     DatagramOnTcp,
     /// The client left a capsule half read for too long.
     Stalled,
-    /// The client broke HTTP's framing; the whole connection closes with this HTTP/3 code.
+    /// The client broke HTTP's framing; the connection closes with this code, or on HTTP/2 the stream.
     Misframed {
         /// The code.
         code: u64,
@@ -107,7 +107,7 @@ impl Ended {
             Self::PayloadTooLong => "the client sent a payload no UDP packet can hold".into(),
             Self::DatagramOnTcp => "the client sent a datagram for a TCP tunnel".into(),
             Self::Stalled => "the client left a capsule half read for too long".into(),
-            Self::Misframed { code, why } => format!("the client broke HTTP/3: {}, {why}", code_name(*code)),
+            Self::Misframed { code, why } => format!("the client broke HTTP: {}, {why}", code_name(*code)),
             Self::Drained => "the relay stopped".into(),
         }
     }

@@ -1,3 +1,7 @@
 //! Sockets towards clients, and who is let in.
 
+mod pace;
 pub mod quic;
+pub mod tcp;
+
+pub use pace::Pace;

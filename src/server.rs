@@ -3,6 +3,9 @@
 //! A worker is a thread with a runtime of its own, its own sockets on the shared port, its own endpoint, resolver and counters. Nothing on the path of
 //! a packet crosses workers.
 
+mod bind;
+mod error;
+
 use std::{
     fmt, io,
     net::SocketAddr,
@@ -19,16 +22,21 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    certs::{CertError, Identity},
+    certs::Identity,
     config::Config,
-    listener::quic::{self, Shared},
+    listener::{
+        quic::{self, Shared},
+        tcp,
+    },
     metrics::{Metrics, Snapshot},
     policy::{Policy, limits::Limits},
     proto::template::Template,
-    session::{Worker, h3},
+    session::{self, Worker, h3},
     sys,
     upstream::{Dialer, resolve::Resolver},
 };
+use bind::{Bound, Sockets, bind_all};
+pub use error::StartError;
 
 /// Workers at most: one byte of a connection ID names them.
 pub const MAX_WORKERS: usize = 256;
@@ -39,11 +47,17 @@ const LAST_PACKETS: Duration = Duration::from_secs(1);
 pub struct Server {
     addresses: Vec<SocketAddr>,
     warnings: Vec<String>,
-    limits: Arc<Limits>,
-    metrics: Vec<Arc<Metrics>>,
+    counters: Counters,
     draining: CancellationToken,
     cut: CancellationToken,
     threads: Vec<Thread>,
+}
+
+/// The counters of a relay, running or over.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    workers: Vec<Arc<Metrics>>,
+    limits: Arc<Limits>,
 }
 
 struct Thread {
@@ -52,73 +66,12 @@ struct Thread {
     done: CancellationToken,
 }
 
-/// Why a relay does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    #[error("cannot listen on udp {addr}")]
-    Bind {
-        /// Which.
-        addr: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The certificate cannot be served.
-    #[error(transparent)]
-    Certificate(#[from] CertError),
-    /// Nobody could be refused, on an address others reach.
-    #[error("cannot start: no token is configured, and {addr} can be reached from other machines")]
-    OpenToAll {
-        /// Which.
-        addr: SocketAddr,
-    },
-    /// The TLS library lacks what QUIC starts with.
-    #[error("cannot set up QUIC's encryption")]
-    Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
-    /// The system's resolver configuration cannot be read.
-    #[error("cannot read the system's DNS configuration")]
-    Dns {
-        /// Why.
-        source: io::Error,
-    },
-    /// A thread or its runtime cannot be made.
-    #[error("cannot start a worker")]
-    Worker {
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl StartError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Bind { addr, source } if source.kind() == io::ErrorKind::PermissionDenied => Some(format!(
-                "ports below 1024 need CAP_NET_BIND_SERVICE; or listen above, like `--listen {}`",
-                SocketAddr::new(addr.ip(), 8443)
-            )),
-            Self::Bind { addr, source } if source.kind() == io::ErrorKind::AddrInUse => Some(format!(
-                "`ss -lunp 'sport = :{}'` shows who has it; another port is `--listen {}`",
-                addr.port(),
-                SocketAddr::new(addr.ip(), 0)
-            )),
-            Self::Bind { addr, source } if source.kind() == io::ErrorKind::AddrNotAvailable => {
-                Some(format!("no interface of this machine has {}; `ip address` lists those it has", addr.ip()))
-            }
-            Self::Certificate(error) => error.hint(),
-            Self::OpenToAll { .. } => {
-                Some("`masque-relay cert token` makes a token and its line of configuration; `--open` lets everybody in".into())
-            }
-            Self::Dns { .. } => Some("name the servers yourself: `dns.servers = [\"192.0.2.53:53\"]`".into()),
-            Self::Bind { .. } | Self::Quic(_) | Self::Worker { .. } => None,
-        }
-    }
-}
-
 /// What every worker is made from.
 struct Plan {
     config: Arc<Config>,
-    shared: Shared,
+    quic: Shared,
+    /// TLS for what comes over TCP.
+    tls: Arc<rustls::ServerConfig>,
     policy: Arc<ArcSwap<Policy>>,
     limits: Arc<Limits>,
     draining: CancellationToken,
@@ -132,13 +85,15 @@ impl Server {
             return Err(StartError::OpenToAll { addr });
         }
         let identity = Identity::load(&config.certificate)?;
-        let shared = Shared::new(&config, identity.tls()?, h3::STREAMS, |label| identity.derive_key(label))?;
+        let quic = Shared::new(&config, identity.tls_for_quic()?, h3::STREAMS, |label| identity.derive_key(label))?;
         let workers = config.workers.clamp(1, MAX_WORKERS);
-        let (addresses, sockets, mut warnings) = bind_all(&config, workers)?;
+        let tls = identity.tls_for_tcp(config.http, config.tls12)?;
+        let Bound { addresses, workers: sockets, mut warnings } = bind_all(&config, workers)?;
         let limits = Limits::new(&config.limits);
         let plan = Arc::new(Plan {
             policy: Arc::new(ArcSwap::from_pointee(Policy::new(&config, addresses.clone()))),
-            shared,
+            quic,
+            tls,
             limits: Arc::clone(&limits),
             config: Arc::new(config),
             draining: CancellationToken::new(),
@@ -147,8 +102,7 @@ impl Server {
         let mut server = Self {
             addresses,
             warnings: Vec::new(),
-            limits,
-            metrics: Vec::new(),
+            counters: Counters { workers: Vec::new(), limits },
             draining: plan.draining.clone(),
             cut: plan.cut.clone(),
             threads: Vec::new(),
@@ -173,9 +127,14 @@ impl Server {
         &self.warnings
     }
 
-    /// All workers' counters.
+    /// All workers' counters now.
     pub fn metrics(&self) -> Snapshot {
-        Snapshot::sum(self.metrics.iter().map(|metrics| metrics.snapshot()))
+        self.counters.snapshot()
+    }
+
+    /// The counters, to be read after the relay's end too.
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
     }
 
     /// Refuses new work, lets tunnels end for at most `grace`, then cuts them. Gives how many were cut. Dropping the future stops at once.
@@ -183,7 +142,7 @@ impl Server {
         self.draining.cancel();
         let mut cut = 0;
         if timeout(grace, self.done()).await.is_err() {
-            cut = self.limits.tunnels();
+            cut = self.counters.limits.tunnels();
             self.cut.cancel();
             self.done().await;
         }
@@ -212,7 +171,7 @@ impl Server {
         plan: &Arc<Plan>,
         number: usize,
         cpu: Option<usize>,
-        sockets: Vec<std::net::UdpSocket>,
+        sockets: Sockets,
     ) -> Result<Option<String>, StartError> {
         let (started, listens) = mpsc::channel();
         let metrics = Arc::new(Metrics::default());
@@ -231,8 +190,21 @@ impl Server {
             })
             .map_err(|source| StartError::Worker { source })?;
         self.threads.push(Thread { handle: Some(handle), done });
-        self.metrics.push(metrics);
+        self.counters.workers.push(metrics);
         listens.recv().map_err(|_| StartError::Worker { source: io::Error::other("it broke while it started") })?
+    }
+}
+
+impl Counters {
+    /// All workers' counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::sum(self.workers.iter().map(|metrics| metrics.snapshot()))
+    }
+
+    /// Everything that is counted as open now, by the gauges and by the caps; 0 once nobody is served.
+    pub fn open(&self) -> u64 {
+        let Snapshot { connections_open, tunnels_open, .. } = self.snapshot();
+        connections_open + tunnels_open + self.limits.held() as u64
     }
 }
 
@@ -254,13 +226,13 @@ impl fmt::Debug for Server {
 async fn work(
     plan: &Plan,
     number: usize,
-    sockets: Vec<std::net::UdpSocket>,
+    sockets: Sockets,
     metrics: Arc<Metrics>,
     warning: Option<String>,
     started: mpsc::Sender<Result<Option<String>, StartError>>,
 ) {
     let listening = listen(plan, number, sockets, metrics);
-    let (worker, endpoints) = match listening {
+    let (worker, endpoints, listeners) = match listening {
         Ok(listening) => listening,
         Err(error) => return started.send(Err(error)).unwrap_or_default(),
     };
@@ -283,6 +255,13 @@ async fn work(
             admit,
         ));
     }
+    for listener in listeners {
+        let (worker, sessions, tls) = (Arc::clone(&worker), sessions.clone(), Arc::clone(&plan.tls));
+        let admit = move |stream, source, slots| {
+            sessions.spawn(session::tcp::serve(stream, source, slots, Arc::clone(&tls), Arc::clone(&worker)));
+        };
+        accepting.spawn(tcp::accept(listener, Arc::clone(&plan.limits), plan.draining.clone(), admit));
+    }
     plan.draining.cancelled().await;
     sessions.close();
     sessions.wait().await;
@@ -298,19 +277,19 @@ async fn work(
     }
 }
 
-fn listen(
-    plan: &Plan,
-    number: usize,
-    sockets: Vec<std::net::UdpSocket>,
-    metrics: Arc<Metrics>,
-) -> Result<(Arc<Worker>, Vec<quinn::Endpoint>), StartError> {
+/// A worker with its endpoints and its listeners.
+type Listening = (Arc<Worker>, Vec<quinn::Endpoint>, Vec<tokio::net::TcpListener>);
+
+fn listen(plan: &Plan, number: usize, sockets: Sockets, metrics: Arc<Metrics>) -> Result<Listening, StartError> {
     let config = &plan.config;
     let resolver = Resolver::new(&config.dns, config.timeouts.dns).map_err(|source| StartError::Dns { source })?;
-    let mut endpoints = Vec::with_capacity(sockets.len());
-    for socket in sockets {
+    let mut endpoints = Vec::with_capacity(sockets.udp.len());
+    for socket in sockets.udp {
         let number = u8::try_from(number).expect("at most 256 workers are started");
-        endpoints.push(plan.shared.endpoint(number, socket).map_err(|source| StartError::Worker { source })?);
+        endpoints.push(plan.quic.endpoint(number, socket).map_err(|source| StartError::Worker { source })?);
     }
+    let listeners = sockets.tcp.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>();
+    let listeners = listeners.map_err(|source| StartError::Worker { source })?;
     let mut templates = vec![Template::well_known()];
     templates.extend(config.templates.iter().cloned());
     let worker = Worker {
@@ -323,35 +302,5 @@ fn listen(
         cut: plan.cut.clone(),
         config: Arc::clone(config),
     };
-    Ok((Arc::new(worker), endpoints))
-}
-
-/// Every address, with one socket for each worker in the order of workers; what the port 0 became; what is not as asked for.
-type Bound = (Vec<SocketAddr>, Vec<Vec<std::net::UdpSocket>>, Vec<String>);
-
-fn bind_all(config: &Config, workers: usize) -> Result<Bound, StartError> {
-    let mut addresses = Vec::new();
-    let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut warnings: Vec<String> = Vec::new();
-    for addr in &config.listen {
-        let failed = |source| StartError::Bind { addr: *addr, source };
-        // A shared port hides another process on it: look once without sharing.
-        let alone = quic::bind(*addr, false).map_err(failed)?;
-        let addr = alone.local_addr().map_err(failed)?;
-        drop(alone);
-        for (number, worker) in sockets.iter_mut().enumerate() {
-            let socket = quic::bind(addr, workers > 1).map_err(failed)?;
-            let warning = quic::ask_for_buffers(&socket, config.quic.socket_buffer).map_err(failed)?;
-            warnings.extend(warning.filter(|warning| !warnings.contains(warning)));
-            if workers > 1
-                && number == workers - 1
-                && let Err(error) = quic::steer(&socket, workers)
-            {
-                warnings.push(format!("connections cannot be kept with their worker when clients move: {error}"));
-            }
-            worker.push(socket);
-        }
-        addresses.push(addr);
-    }
-    Ok((addresses, sockets, warnings))
+    Ok((Arc::new(worker), endpoints, listeners))
 }

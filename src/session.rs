@@ -3,15 +3,22 @@
 //! An [`Exchange`] is one request and its streams until it is over, whatever the HTTP version. What happens to it is one sentence, [`serve`]:
 //! what is asked, who asks, whether it may be, where it goes, and then the tunnel.
 
+mod capsules;
 mod desk;
+mod gate;
+mod h1;
+mod h2;
 pub mod h3;
 mod line;
 mod link;
+mod requests;
+pub mod tcp;
+mod window;
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,7 +29,7 @@ use crate::{
     proto::{head::Head, template::Template},
     refusal::{self, Refusal},
     request::Request,
-    tunnel::{ClientRead, ClientWrite, Lane, tcp, udp},
+    tunnel::{self, ClientRead, ClientWrite, Lane, udp},
     upstream::Dialer,
 };
 use line::Line;
@@ -88,6 +95,19 @@ pub trait Exchange: Send + Sized {
 
     /// Answers with no, politely: the client gets the whole answer before anything is cut.
     fn refuse(self, answer: Head) -> impl Future<Output = ()> + Send;
+}
+
+/// Requests beyond the cap on tunnels that are still answered, with a refusal.
+const REFUSABLE: usize = 64;
+
+/// How much of a refused request's body is read, so that its client sees the answer and not a reset (C-47).
+const DISCARDED: usize = 64 * 1024;
+/// How long.
+const DISCARDING: Duration = Duration::from_secs(1);
+
+/// Milliseconds since, for the log.
+fn ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Serves one request from its head to its end. `authenticated` is called once the client is known, before anything is looked up for it.
@@ -158,7 +178,7 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
             ended = aborted => ended,
         }
     };
-    let (ended, totals) = tcp::run(read, write, target, worker.config.timeouts.tcp_idle, cut).await;
+    let (ended, totals) = tunnel::tcp::run(read, write, target, worker.config.timeouts.tcp_idle, cut).await;
     drop(permit);
     line.tcp_closed(&ended, totals, worker);
 }

@@ -2,6 +2,7 @@
 //! so that it is the same for every HTTP version.
 
 mod activity;
+mod read_size;
 pub mod tcp;
 pub mod udp;
 
@@ -10,6 +11,7 @@ use std::{collections::VecDeque, future::Future};
 use bytes::{Bytes, BytesMut};
 
 use crate::ended::{Ended, Reset};
+pub use read_size::ReadSize;
 
 /// Bytes a tunnel leaves free in front of a payload it hands to [`ClientWrite::write`], for the framing of the HTTP version.
 pub const HEADROOM: usize = 16;
@@ -22,6 +24,9 @@ pub trait ClientRead: Send {
     /// The target took `bytes` of what was read: the client may send as many again.
     fn consumed(&mut self, bytes: usize);
 
+    /// The target has taken nothing for a while although there is more, or takes again: what waits here must not hold up other tunnels.
+    fn stalled(&mut self, stalled: bool);
+
     /// No more is read; tells the client why.
     fn stop(&mut self, reset: Reset);
 }
@@ -31,8 +36,8 @@ pub trait ClientWrite: Send {
     /// Sends the payload after the first [`HEADROOM`] bytes of `buffer`; waits for flow control. Not cancel safe: a cancelled write must be followed by `reset`.
     fn write(&mut self, buffer: BytesMut) -> impl Future<Output = Result<(), Ended>> + Send;
 
-    /// The target has finished: so does this side.
-    fn finish(&mut self);
+    /// The target has finished: so does this side. Waits at most for what is still to be written.
+    fn finish(&mut self) -> impl Future<Output = Result<(), Ended>> + Send;
 
     /// This side breaks off.
     fn reset(&mut self, reset: Reset);

@@ -1,6 +1,7 @@
 //! Where it goes: a [`Permit`] becomes a connected socket. Names are resolved once, every address is vetted, and the vetted address is dialled.
 
 mod eyeballs;
+mod extended;
 pub mod resolve;
 #[cfg(test)]
 mod script;

@@ -63,6 +63,7 @@ impl Dev {
         let mut settings = Settings::new();
         let flag = || Source::Flag("--dev");
         settings.set("listen", flag(), |config| config.listen = loopback());
+        settings.set("http1", flag(), |config| config.http.h1 = true);
         settings.set("rules.allow_private", flag(), |config| config.rules.allow_private = true);
         settings.set("log.privacy", flag(), |config| config.log.privacy = Privacy::Full);
         settings.set("access.tokens", flag(), |config| config.access.tokens = vec![Token::new(USER, &token)]);

@@ -155,6 +155,9 @@ impl Settings {
         if config.listen.is_empty() {
             wrong.push(("listen", "`listen` needs an address".into()));
         }
+        if !config.http.over_tcp() && !config.http.h3 {
+            wrong.push(("http3", "no version of HTTP is served: set `http3`, `http2` or `http1` to `true`".into()));
+        }
         let twice = |(index, addr): (usize, &std::net::SocketAddr)| addr.port() != 0 && config.listen[..index].contains(addr);
         if let Some(index) = config.listen.iter().enumerate().position(twice) {
             wrong.push(("listen", format!("`listen` has {} twice", config.listen[index])));

@@ -92,6 +92,30 @@ pub static KEYS: &[Key] = &[
         show: |config| quoted_list(&config.listen),
     },
     Key {
+        path: "http3",
+        about: "HTTP/3 is served, over UDP",
+        read: |value, config| boolean(value).map(|on| config.http.h3 = on),
+        show: |config| config.http.h3.to_string(),
+    },
+    Key {
+        path: "http2",
+        about: "HTTP/2 is served, over TCP",
+        read: |value, config| boolean(value).map(|on| config.http.h2 = on),
+        show: |config| config.http.h2.to_string(),
+    },
+    Key {
+        path: "http1",
+        about: "HTTP/1.1 is served too, over TCP: for curl and browsers, no Apple client needs it",
+        read: |value, config| boolean(value).map(|on| config.http.h1 = on),
+        show: |config| config.http.h1.to_string(),
+    },
+    Key {
+        path: "tls12",
+        about: "TLS 1.2 is spoken too, over TCP",
+        read: |value, config| boolean(value).map(|on| config.tls12 = on),
+        show: |config| config.tls12.to_string(),
+    },
+    Key {
         path: "name",
         about: "how `Proxy-Status` names this relay",
         read: |value, config| parsed(value, relay_name).map(|name| config.name = name),

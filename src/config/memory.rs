@@ -4,12 +4,20 @@ use super::Config;
 
 /// Bytes of unread request data a connection may hold before its first authenticated request (QUIC's connection window).
 pub const WINDOW_BEFORE: u64 = 64 << 10;
+/// Bytes of unread data a request stream may hold.
+pub const STREAM_WINDOW: u64 = 8 << 20;
 /// The same once authenticated: 100 ms at 1.3 Gbit/s.
 pub const RECEIVE_WINDOW: u64 = 16 << 20;
+/// Tunnels of a connection that may be stalled before they slow the others: for each, its window grows by a stream's.
+pub const STALLED: u64 = 8;
 /// Bytes of answers a connection may hold unsent or unacknowledged.
 pub const SEND_WINDOW: u64 = 8 << 20;
 /// Received datagrams that wait for the pump; the oldest go first.
 pub const DATAGRAMS_IN: u64 = 1 << 20;
+/// Bytes of answers an HTTP/2 stream may hold unsent.
+pub const STREAM_UNSENT: u64 = 256 << 10;
+/// The largest HTTP/2 frame a client may send.
+pub const FRAME: u64 = 64 << 10;
 /// Datagrams that wait to be sent: more would only be delay.
 pub const DATAGRAMS_OUT: u64 = 64 << 10;
 /// Datagrams of tunnels that are not open yet (C-56).
@@ -45,7 +53,7 @@ impl Config {
     ///
     /// ```text
     /// before     = 64 KiB window + 1 MiB + 64 KiB + 64 KiB datagrams + 16 heads × 16 KiB + 64 KiB state
-    /// connection = 16 MiB + 8 MiB windows + 1 MiB + 64 KiB + 64 KiB datagrams + 64 heads × 16 KiB + 64 KiB state
+    /// connection = 16 MiB + 8 × 8 MiB + 8 MiB windows + 1 MiB + 64 KiB + 64 KiB datagrams + 64 heads × 16 KiB + 64 KiB state
     /// total      = limits.connections × connection + limits.tunnels × 72 KiB + workers × 8 MiB
     /// ```
     ///
@@ -53,7 +61,7 @@ impl Config {
     pub fn worst_case_memory(&self) -> WorstCase {
         let datagrams = DATAGRAMS_IN + DATAGRAMS_OUT + EARLY_DATAGRAMS;
         let before = WINDOW_BEFORE + datagrams + HEADS_BEFORE * HEAD + CONNECTION_STATE;
-        let connection = RECEIVE_WINDOW + SEND_WINDOW + datagrams + HEADS * HEAD + CONNECTION_STATE;
+        let connection = RECEIVE_WINDOW + STALLED * STREAM_WINDOW + SEND_WINDOW + datagrams + HEADS * HEAD + CONNECTION_STATE;
         let times = |count: usize, each: u64| each.saturating_mul(count as u64);
         let total = times(self.limits.connections, connection)
             .saturating_add(times(self.limits.tunnels, TUNNEL))

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::Pace;
 use crate::{
     config::{Config, Retry, memory},
     policy::limits::{ConnectionSlots, Limits},
@@ -76,7 +77,7 @@ fn transport(config: &Config, streams: u64) -> TransportConfig {
         .max_concurrent_bidi_streams(limit(streams))
         // Control and two for QPACK, and some that a client adds to keep us from counting on it.
         .max_concurrent_uni_streams(VarInt::from_u32(16))
-        .stream_receive_window(VarInt::from_u32(8 << 20))
+        .stream_receive_window(limit(memory::STREAM_WINDOW))
         .receive_window(limit(memory::WINDOW_BEFORE))
         .send_window(memory::SEND_WINDOW)
         .datagram_receive_buffer_size(Some(memory::DATAGRAMS_IN as usize))
@@ -133,7 +134,7 @@ pub async fn accept(
     gone: CancellationToken,
     mut admit: impl FnMut(quinn::Connecting, ConnectionSlots),
 ) {
-    let mut pace = Pace::new(Instant::now());
+    let mut pace = Pace::new(UNPROVEN, Instant::now());
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
@@ -170,26 +171,6 @@ pub async fn accept(
     }
 }
 
-/// How many handshakes from unproven addresses came within this second.
-struct Pace {
-    since: Instant,
-    count: u32,
-}
-
-impl Pace {
-    fn new(now: Instant) -> Self {
-        Self { since: now, count: 0 }
-    }
-
-    fn is_high(&mut self, now: Instant) -> bool {
-        if now.duration_since(self.since) >= Duration::from_secs(1) {
-            *self = Self::new(now);
-        }
-        self.count = self.count.saturating_add(1);
-        self.count > UNPROVEN
-    }
-}
-
 /// Connection IDs of one worker: byte 0 is free for a load balancer's use, byte 1 is the worker, the rest is random.
 struct WorkerIds(u8);
 
@@ -219,15 +200,6 @@ pub fn steer(first: &UdpSocket, workers: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn load_is_counted_by_the_second() {
-        let now = Instant::now();
-        let mut pace = Pace::new(now);
-        assert!((0..UNPROVEN).all(|_| !pace.is_high(now)));
-        assert!(pace.is_high(now));
-        assert!(!pace.is_high(now + Duration::from_secs(1)));
-    }
 
     #[test]
     fn a_connection_id_names_its_worker() {

@@ -69,6 +69,11 @@ impl Limits {
         self.tunnels.now.load(Relaxed)
     }
 
+    /// Slots held now, of every kind.
+    pub fn held(&self) -> usize {
+        self.connections() + self.tunnels() + self.sources().values().sum::<usize>()
+    }
+
     fn slot(self: &Arc<Self>, of: Counted) -> Option<Slot> {
         let room = match of {
             Counted::Connection => self.connections.take(),

@@ -16,31 +16,25 @@ mod halves;
 mod head;
 mod lane;
 
-use std::{
-    collections::HashSet,
-    future::Future,
-    net::SocketAddr,
-    pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     task::JoinSet,
-    time::{Instant, Sleep, sleep, sleep_until, timeout},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
-use tracing::{debug, error, info};
+use tracing::{debug, info};
 
 use super::{
-    Client, Worker,
+    Client, REFUSABLE, Worker,
     desk::Desk,
+    gate::Gate,
     link::{Link, varint},
+    ms,
+    requests::Requests,
+    window::{Share, Window},
 };
 use crate::{
     config::memory,
@@ -62,13 +56,8 @@ use head::{MAX_HEAD, Read};
 pub const STREAMS: u64 = 100;
 /// Heads read at once before the client is known, and after.
 const HEADS: [usize; 2] = [memory::HEADS_BEFORE as usize, memory::HEADS as usize];
-/// Requests beyond the cap on tunnels that are still answered, with a refusal.
-const REFUSABLE: usize = 64;
 /// The largest stream a client can open: the first GOAWAY takes nothing back (RFC 9114 §5.2).
 const GOAWAY_FIRST: u64 = (1 << 62) - 4;
-/// How long tunnels have to notice that their connection is gone.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-
 /// What a client must know before it asks: extended CONNECT, HTTP Datagrams, and how large a head may be.
 fn settings() -> Settings {
     Settings(vec![(MAX_FIELD_SECTION_SIZE, MAX_HEAD as u64), (ENABLE_CONNECT_PROTOCOL, 1), (H3_DATAGRAM, 1)])
@@ -106,29 +95,6 @@ async fn open(mut connecting: quinn::Connecting) -> Result<(Link, Desk), String>
     }
 }
 
-/// Whether the client of a connection is known, which opens it up.
-struct Gate {
-    open: AtomicBool,
-    /// The connection's place among those of unknown clients.
-    slot: Mutex<Option<Slot>>,
-    opened: Notify,
-}
-
-impl Gate {
-    /// An authenticated request: at the first one the connection no longer counts against its source.
-    fn open(&self, link: &Link) {
-        if !self.open.swap(true, Relaxed) {
-            self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-            link.set_receive_window(varint(memory::RECEIVE_WINDOW));
-            self.opened.notify_one();
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        self.open.load(Relaxed)
-    }
-}
-
 /// Where a connection stands on its way out.
 enum Leaving {
     No,
@@ -159,46 +125,43 @@ struct Session {
     /// Streams the client may have open at once.
     streams: watch::Sender<u64>,
     heads: FuturesUnordered<Reading>,
-    /// One task a request, and two for the datagrams.
-    tasks: JoinSet<()>,
-    plumbing: HashSet<tokio::task::Id>,
+    window: Arc<Window>,
+    requests: Requests,
+    /// The datagrams' two tasks, which end with the connection.
+    _plumbing: JoinSet<()>,
     leaving: Leaving,
     /// The first stream that was not taken.
     next: u64,
-    requests: u64,
 }
 
 impl Session {
     fn new(link: Link, desk: Desk, address: SocketAddr, unauthenticated: Slot, worker: Arc<Worker>) -> Self {
-        let gate = Gate { open: AtomicBool::new(false), slot: Mutex::new(Some(unauthenticated)), opened: Notify::new() };
         let datagrams = Datagrams::new(link.clone(), desk.control().settings(), Arc::clone(&worker.metrics));
         let streams = watch::Sender::new(STREAMS);
-        let mut tasks = JoinSet::new();
-        let plumbing = HashSet::from([
-            tasks.spawn(Arc::clone(&datagrams).pump(streams.subscribe())).id(),
-            tasks.spawn(Arc::clone(&datagrams).drain_back()).id(),
-        ]);
+        let mut plumbing = JoinSet::new();
+        plumbing.spawn(Arc::clone(&datagrams).pump(streams.subscribe()));
+        plumbing.spawn(Arc::clone(&datagrams).drain_back());
         Self {
             link,
             desk,
             address,
-            gate: Arc::new(gate),
+            gate: Arc::new(Gate::new(unauthenticated)),
             worker,
             datagrams,
             streams,
             heads: FuturesUnordered::new(),
-            tasks,
-            plumbing,
+            window: Arc::default(),
+            requests: Requests::new(address),
+            _plumbing: plumbing,
             leaving: Leaving::No,
             next: 0,
-            requests: 0,
         }
     }
 
     /// Takes requests until the connection is over; gives how many there were, and who ended it and why.
     async fn run(mut self, deadline: Instant) -> (u64, String) {
         let worker = Arc::clone(&self.worker);
-        let gate = Arc::clone(&self.gate);
+        let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
         let mut silence = std::pin::pin!(sleep_until(deadline));
         loop {
             tokio::select! {
@@ -208,8 +171,12 @@ impl Session {
                     Err(_) => break,
                 },
                 Some(ready) = self.heads.next() => if let Some(ready) = ready { self.serve(ready) },
-                Some(done) = self.tasks.join_next_with_id() => self.note(done),
-                () = gate.opened.notified() => self.grow(),
+                () = self.requests.one_ended() => {}
+                () = gate.opened() => {
+                    self.link.set_receive_window(varint(self.window.size()));
+                    self.grow();
+                }
+                () = window.changed(), if gate.is_open() => self.link.set_receive_window(varint(self.window.size())),
                 () = &mut silence, if !gate.is_open() => {
                     self.link.close(code::NO_ERROR, "no authenticated request in time");
                 }
@@ -217,7 +184,7 @@ impl Session {
                 () = announced(&mut self.leaving) => self.reject_from_now_on().await,
                 () = worker.cut.cancelled() => {
                     // Each tunnel ends for that reason first, and says so to its client.
-                    self.finish_tasks().await;
+                    self.requests.finish().await;
                     self.link.close(code::NO_ERROR, "the relay stopped");
                 }
             }
@@ -226,14 +193,14 @@ impl Session {
             }
         }
         self.heads.clear();
-        self.finish_tasks().await;
-        (self.requests, self.link.end().unwrap_or_else(|| "the connection ended".into()))
+        self.requests.finish().await;
+        (self.requests.count, self.link.end().unwrap_or_else(|| "the connection ended".into()))
     }
 
     /// Stream credit holds the client back while too many heads are half read, or too many requests open.
     fn may_accept(&self) -> bool {
         self.heads.len() < HEADS[usize::from(self.gate.is_open())]
-            && self.tasks.len() < self.worker.config.limits.tunnels_per_connection + REFUSABLE
+            && self.requests.len() < self.worker.config.limits.tunnels_per_connection + REFUSABLE
     }
 
     /// A new request stream: its head is read beside the others.
@@ -262,21 +229,21 @@ impl Session {
 
     /// A request whose head is whole: it gets a task of its own.
     fn serve(&mut self, ready: Ready) {
-        self.requests += 1;
         let worker = Arc::clone(&self.worker);
-        let full = self.tasks.len() >= worker.config.limits.tunnels_per_connection + self.plumbing.len();
+        let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
         let client = Client { address: self.address, http: "h3", full };
-        let (gate, link) = (Arc::clone(&self.gate), self.link.clone());
+        let gate = Arc::clone(&self.gate);
         let Ready { read, send, recv, registration } = ready;
         let (head, left, unreadable) = match read {
             Ok((head, left)) => (head, left, None),
             Err(refusal) => (Head::default(), Bytes::new(), Some(refusal)),
         };
         let capsule_stall = worker.config.timeouts.capsule_stall;
-        let exchange = H3Exchange { head, send, recv, left, registration, datagrams: Arc::clone(&self.datagrams), capsule_stall };
-        self.tasks.spawn(async move {
+        let share = Share::of(&self.window);
+        let exchange = H3Exchange { head, send, recv, left, registration, datagrams: Arc::clone(&self.datagrams), share, capsule_stall };
+        self.requests.spawn(async move {
             match unreadable {
-                None => super::serve(exchange, client, &worker, || gate.open(&link)).await,
+                None => super::serve(exchange, client, &worker, || gate.open()).await,
                 Some(refusal) => super::refuse(exchange, client, &refusal, &worker).await,
             }
         });
@@ -287,27 +254,15 @@ impl Session {
     fn grow(&mut self) {
         let allowed = *self.streams.borrow();
         let cap = (self.worker.config.limits.tunnels_per_connection + REFUSABLE) as u64;
-        if self.gate.is_open() && allowed < cap && self.tasks.len() as u64 * 4 > allowed * 3 {
+        if self.gate.is_open() && allowed < cap && self.requests.len() as u64 * 4 > allowed * 3 {
             let allowed = (allowed + STREAMS).min(cap);
             self.link.set_max_concurrent_bi_streams(quinn::VarInt::from_u64(allowed).unwrap_or(quinn::VarInt::MAX));
             self.streams.send_replace(allowed);
         }
     }
 
-    fn note(&mut self, done: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
-        match done {
-            Ok((id, ())) => {
-                self.plumbing.remove(&id);
-            }
-            Err(failed) => {
-                self.plumbing.remove(&failed.id());
-                error!(client = %self.address, %failed, "a request's task broke");
-            }
-        }
-    }
-
     fn is_idle(&self) -> bool {
-        self.heads.is_empty() && self.tasks.len() <= self.plumbing.len()
+        self.heads.is_empty() && self.requests.len() == 0
     }
 
     /// The first GOAWAY says that the relay is going, and takes nothing back.
@@ -322,20 +277,6 @@ impl Session {
         self.leaving = Leaving::Closed(self.next);
         self.desk.control().goaway(self.next).await;
     }
-
-    /// Waits for the requests' last words: each has learnt by now that it is over.
-    async fn finish_tasks(&mut self) {
-        while self.tasks.len() > self.plumbing.len() {
-            match timeout(LAST_WORDS, self.tasks.join_next_with_id()).await {
-                Ok(Some(done)) => self.note(done),
-                Ok(None) => return,
-                Err(_) => {
-                    error!(client = %self.address, left = self.tasks.len(), "requests did not end with their connection");
-                    return self.tasks.abort_all();
-                }
-            }
-        }
-    }
 }
 
 /// Resolves when the time between the two GOAWAYs is over.
@@ -344,8 +285,4 @@ async fn announced(leaving: &mut Leaving) {
         Leaving::Announced(over) => over.await,
         Leaving::No | Leaving::Closed(_) => std::future::pending().await,
     }
-}
-
-fn ms(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -46,7 +46,7 @@ impl Line {
         self.user = Some(Arc::clone(user));
         (self.kind, self.target) = match &request.ask {
             Ask::Tunnel(protocol, target) => (protocol.name(), target.shown(privacy).into()),
-            // What the client wrote may hold a target's name; the refusal's own words say what is needed.
+            // The refusal names a protocol or method that is not served (C-14). A path is named by nothing: it may hold a target.
             Ask::UnsupportedProtocol(_) | Ask::UnsupportedMethod(_) | Ask::UnknownPath => ("-", "-".into()),
         };
     }
@@ -93,6 +93,6 @@ impl Line {
     }
 
     fn ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        super::ms(self.started)
     }
 }

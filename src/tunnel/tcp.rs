@@ -30,10 +30,14 @@ use tokio::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
+    time::timeout,
 };
 
-use super::{ClientRead, ClientWrite, HEADROOM, activity::Activity};
+use super::{ClientRead, ClientWrite, HEADROOM, ReadSize, activity::Activity};
 use crate::ended::{Ended, Reset};
+
+/// How long a target takes nothing before its tunnel counts as stalled.
+const STALL: Duration = Duration::from_millis(100);
 
 /// What one TCP tunnel carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,7 +120,7 @@ async fn out(read: &mut impl ClientRead, target: &WriteHalf<'_>, progress: &Prog
                     read.consumed(written);
                     progress.moved(&progress.bytes_out, written);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => target.writable().await.map_err(Ended::TargetLost)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => room(read, target).await?,
                 Err(error) => return Err(Ended::TargetLost(error)),
             }
         }
@@ -126,27 +130,40 @@ async fn out(read: &mut impl ClientRead, target: &WriteHalf<'_>, progress: &Prog
     }
 }
 
+/// Waits until the target takes more.
+async fn room(read: &mut impl ClientRead, target: &WriteHalf<'_>) -> Result<(), Ended> {
+    let ready = if let Ok(ready) = timeout(STALL, target.writable()).await {
+        ready
+    } else {
+        read.stalled(true);
+        let ready = target.writable().await;
+        read.stalled(false);
+        ready
+    };
+    ready.map_err(Ended::TargetLost)
+}
+
 /// Target to client, until the target finishes. A client that stops reading ends the tunnel.
 async fn back(write: &mut impl ClientWrite, target: &mut ReadHalf<'_>, progress: &Progress) -> Result<(), Ended> {
-    let mut size = SMALLEST;
+    let mut size = ReadSize::default();
     loop {
         // Nothing is allocated until there is something to read.
         tokio::select! {
             ready = target.readable() => ready.map_err(Ended::TargetLost)?,
             ended = write.stopped() => return Err(ended),
         }
-        let mut buffer = BytesMut::with_capacity(HEADROOM + size);
+        let mut buffer = BytesMut::with_capacity(HEADROOM + size.get());
         buffer.resize(HEADROOM, 0);
         // Unlike `try_read`, this knows that a short read means dry; it is done at once or never.
         match target.read_buf(&mut buffer).now_or_never() {
             None => {}
             Some(Ok(0)) => {
-                write.finish();
+                write.finish().await?;
                 progress.target_finished.store(true, Relaxed);
                 return Ok(());
             }
             Some(Ok(len)) => {
-                size = next_size(size, len);
+                size.learn(len);
                 write.write(fitting(buffer)).await?;
                 progress.moved(&progress.bytes_back, len);
             }
@@ -204,20 +221,6 @@ fn take(chunks: &mut VecDeque<Bytes>, mut written: usize) {
         }
         written -= first.len();
         chunks.pop_front();
-    }
-}
-
-/// Payload asked for by the first read, and by those of a tunnel that carries little.
-const SMALLEST: usize = 4 * 1024;
-/// Payload of one write to the client, at most.
-const LARGEST: usize = 64 * 1024;
-
-/// How much to ask for after a read of `len` bytes that asked for `size`.
-fn next_size(size: usize, len: usize) -> usize {
-    match len {
-        len if len >= size => (size * 4).min(LARGEST),
-        len if len < size / 4 => (size / 4).max(SMALLEST),
-        _ => size,
     }
 }
 

@@ -15,6 +15,8 @@
 //!
 //! A packet each way costs two system calls when it is alone and a fraction of one in a burst; an idle tunnel holds no buffer.
 
+mod capsules;
+
 use std::{
     cell::RefCell,
     future::Future,
@@ -34,6 +36,7 @@ use tokio::{
     sync::Notify,
 };
 
+pub use self::capsules::{CapsuleQueue, Framing};
 use super::{Lane, activity::Activity};
 use crate::{
     ended::Ended,

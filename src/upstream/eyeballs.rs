@@ -173,13 +173,14 @@ impl Failures {
     }
 }
 
-/// Of two lookups' failures the heavier one is told: one without any records says least.
+/// Of two lookups' failures the heavier one is told: one without any records says least, an extended error says more.
 fn weight(refusal: &Refusal) -> u8 {
     match refusal {
+        Refusal::Unresolvable { info_code: Some(_), .. } => 2,
         Refusal::Unresolvable { rcode, .. } if rcode.as_deref() == Some("NOERROR") => 0,
         Refusal::Unresolvable { .. } => 1,
-        Refusal::DnsTimedOut { .. } => 2,
-        _ => 3,
+        Refusal::DnsTimedOut { .. } => 3,
+        _ => 4,
     }
 }
 

@@ -1,7 +1,6 @@
-//! Names to addresses, with the rcode kept for Proxy-Status.
+//! Names to addresses, with the rcode and the extended error (RFC 8914) kept for Proxy-Status.
 //!
-//! Names are absolute: no search domain is ever tried. The hosts file counts only where the system's resolvers do. Extended DNS errors
-//! (RFC 8914) are not kept: the resolver library drops them from negative answers.
+//! Names are absolute: no search domain is ever tried. The hosts file counts only where the system's resolvers do.
 
 use std::{
     io,
@@ -10,21 +9,22 @@ use std::{
 };
 
 use hickory_resolver::{
-    TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
-    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    net::{DnsError, NetError},
     proto::{
         op::ResponseCode,
         rr::{Name, RecordType},
     },
 };
 
+use super::extended::{Extended, Noting};
 use crate::refusal::Refusal;
 
 /// A caching resolver; one per worker, since its connections live on the worker's runtime.
 #[derive(Debug)]
 pub struct Resolver {
-    dns: TokioResolver,
+    dns: hickory_resolver::Resolver<Noting>,
+    extended: Extended,
     timeout: Duration,
 }
 
@@ -32,31 +32,32 @@ impl Resolver {
     /// With the configured servers, or the system's. Must be called on the runtime that will use it. `timeout` is for one round of servers;
     /// the whole of a lookup is [`super::Dialer`]'s to bound.
     pub fn new(dns: &crate::config::Dns, timeout: Duration) -> io::Result<Self> {
+        let extended = Extended::default();
         let (builder, hosts) = if dns.servers.is_empty() {
-            (TokioResolver::builder_tokio().map_err(io::Error::other)?, ResolveHosts::Always)
+            (hickory_resolver::Resolver::builder(extended.provider()).map_err(io::Error::other)?, ResolveHosts::Always)
         } else {
             let servers = dns.servers.iter().map(|server| name_server(*server)).collect();
             let config = ResolverConfig::from_name_servers(servers);
-            (TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()), ResolveHosts::Never)
+            (hickory_resolver::Resolver::builder_with_config(config, extended.provider()), ResolveHosts::Never)
         };
         let dns = builder.with_options(options(timeout, hosts)).build().map_err(io::Error::other)?;
-        Ok(Self { dns, timeout })
+        Ok(Self { dns, extended, timeout })
     }
 
     /// The addresses of `name` in one family: `A` or `AAAA`. A name without any is [`Refusal::Unresolvable`] with rcode `NOERROR`.
     pub(super) async fn addresses(&self, name: &str, family: RecordType) -> Result<Vec<IpAddr>, Refusal> {
-        self.look_up(name, family).await.map_err(|error| self.refusal(&error))
+        let mut name = Name::from_ascii(name).map_err(|_| Refusal::Unresolvable { rcode: None, info_code: None })?;
+        name.set_fqdn(true);
+        self.look_up(&name, family).await.map_err(|error| self.refusal(&error, &name, family))
     }
 
-    async fn look_up(&self, name: &str, family: RecordType) -> Result<Vec<IpAddr>, NetError> {
-        let mut name = Name::from_ascii(name)?;
-        name.set_fqdn(true);
-        let lookup = self.dns.lookup(name, family).await?;
+    async fn look_up(&self, name: &Name, family: RecordType) -> Result<Vec<IpAddr>, NetError> {
+        let lookup = self.dns.lookup(name.clone(), family).await?;
         let addresses: Vec<_> = lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect();
         if addresses.is_empty() { Err(DnsError::ResponseCode(ResponseCode::NoError).into()) } else { Ok(addresses) }
     }
 
-    fn refusal(&self, error: &NetError) -> Refusal {
+    fn refusal(&self, error: &NetError, name: &Name, family: RecordType) -> Refusal {
         let rcode = match error {
             NetError::Timeout => return Refusal::DnsTimedOut { after: self.timeout },
             NetError::Io(source) if super::is_exhaustion(source) => {
@@ -66,7 +67,9 @@ impl Resolver {
             NetError::Dns(DnsError::ResponseCode(code)) => Some(*code),
             _ => None,
         };
-        Refusal::Unresolvable { rcode: rcode.map(rcode_name), info_code: None }
+        // Without an answer there is no extended error: what is remembered would be an older one's.
+        let info_code = rcode.and_then(|_| self.extended.info_code(name, family));
+        Refusal::Unresolvable { rcode: rcode.map(rcode_name), info_code }
     }
 }
 

@@ -10,13 +10,31 @@ mod support;
 mod fixture;
 
 #[cfg(test)]
+mod answers;
+
+#[cfg(test)]
 mod churn;
 
 #[cfg(test)]
-mod requests;
+mod connection;
 
 #[cfg(test)]
-mod setup;
+mod recognition;
 
 #[cfg(test)]
-mod tunnels;
+mod targets;
+
+#[cfg(test)]
+mod datagrams;
+
+#[cfg(test)]
+mod capsules;
+
+#[cfg(test)]
+mod udp;
+
+#[cfg(test)]
+mod tcp;
+
+#[cfg(test)]
+mod lifecycle;

@@ -7,13 +7,17 @@
 //! relay.finish().await;
 //! ```
 //!
-//! [`Relay::finish`] closes the clients, drains the relay and fails the test where a tunnel, a thread, a socket or a descriptor is left over, or
-//! where a task of the relay panicked. The relay's log is printed when the test fails.
+//! [`Relay::finish`] closes the clients, drains the relay and fails the test where a tunnel, a gauge, a thread, a socket or a descriptor is left
+//! over, or where a task of the relay panicked. The relay's log is printed when the test fails.
 
 pub(crate) mod descriptors;
 pub(crate) mod dns;
+pub(crate) mod ends;
 pub(crate) mod log;
+pub(crate) mod process;
+pub(crate) mod request;
 pub(crate) mod tcp;
+pub(crate) mod tunnels;
 pub(crate) mod udp;
 
 use std::{
@@ -22,14 +26,15 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::Mutex,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use aws_lc_rs::digest;
 use masque_relay::{
     config::{Config, Token},
+    metrics::Snapshot,
     probe::{Client, Closer, Http, Options},
-    server::Server,
+    server::{Counters, Server},
 };
 use tokio::time::{interval, timeout};
 
@@ -48,11 +53,14 @@ pub(crate) const NAME: &str = "relay.test";
 /// No wait in a test is longer. A test has ten seconds in all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+const DAY: Duration = Duration::from_hours(24);
+
 /// A running relay and what belongs to it.
 pub(crate) struct Relay {
     /// Answers the relay's questions about names: NXDOMAIN for all that is not scripted.
     pub(crate) dns: ScriptedDns,
     server: Option<Server>,
+    counters: Counters,
     addresses: Vec<SocketAddr>,
     ca: String,
     /// [`Self::finish`] was called.
@@ -95,6 +103,7 @@ impl Relay {
         let addresses = server.addresses().to_vec();
         Self {
             dns,
+            counters: server.counters(),
             server: Some(server),
             addresses,
             ca: identity.ca,
@@ -166,6 +175,11 @@ impl Relay {
         within(&format!("a log line with {needle:?}"), log::line(self.log_start, needle)).await
     }
 
+    /// The relay's counters now.
+    pub(crate) fn metrics(&self) -> Snapshot {
+        self.server.as_ref().expect("it was not taken").metrics()
+    }
+
     /// The server itself, to drain it in the middle of a test; nothing but [`Self::finish`] is of use afterwards.
     pub(crate) fn take_server(&mut self) -> Server {
         self.server.take().expect("it is taken once")
@@ -181,9 +195,12 @@ impl Relay {
         }
         drop(clients);
         if let Some(server) = self.server.take() {
+            // Without the drain's help: nothing keeps a connection or a tunnel that its client has given up.
+            until("connections and tunnels to be over", || self.counters.open(), |open| *open == 0).await;
             let cut = within("the relay to drain", server.drain(PATIENCE / 2)).await;
             assert_eq!(cut, 0, "tunnels outlived their client");
         }
+        assert_eq!(self.counters.open(), 0, "a gauge or a cap counts something: {:#?}", self.counters);
         let panics = log::panics();
         assert!(panics.is_empty(), "the relay panicked: {panics:#?}");
         let own = descriptors::Own { dns: self.dns.address(), relay: self.addresses.clone() };
@@ -250,6 +267,9 @@ fn identity(names: &[&str]) -> Identity {
     let key = KeyPair::generate().expect("a key");
     let mut leaf = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("names");
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // Ninety days, so that there is nothing to warn of.
+    let now = SystemTime::now();
+    (leaf.not_before, leaf.not_after) = ((now - DAY).into(), (now + DAY * 89).into());
     let chain = leaf.signed_by(&key, &issuer).expect("a leaf").pem();
     Identity { ca: ca_pem, chain, key: key.serialize_pem() }
 }

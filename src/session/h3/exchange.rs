@@ -17,14 +17,9 @@ use crate::{
         head::Head,
         qpack,
     },
-    session::Exchange,
+    session::{DISCARDED, DISCARDING, Exchange, window::Share},
     tunnel::{ClientRead, ClientWrite, HEADROOM, udp::Flow},
 };
-
-/// How much of a refused request's body is read, so that its client sees the answer and not a reset.
-const DISCARDED: usize = 64 * 1024;
-/// How long.
-const DISCARDING: Duration = Duration::from_secs(1);
 
 /// A request and its stream.
 pub(super) struct H3Exchange {
@@ -36,6 +31,7 @@ pub(super) struct H3Exchange {
     /// The request's place among those that may get HTTP Datagrams.
     pub(super) registration: Registration,
     pub(super) datagrams: Arc<Datagrams>,
+    pub(super) share: Share,
     pub(super) capsule_stall: Duration,
 }
 
@@ -63,7 +59,7 @@ impl Exchange for H3Exchange {
     async fn accept_tcp(mut self, answer: Head) -> Result<(BodyHalf, SendHalf, impl Future<Output = Ended> + Send), Ended> {
         self.send.write(headers(&answer)).await?;
         let aborted = self.registration.without_datagrams();
-        Ok((BodyHalf::new(self.recv, self.left), self.send, aborted))
+        Ok((BodyHalf::new(self.recv, self.left, self.share), self.send, aborted))
     }
 
     async fn accept_udp(mut self, answer: Head, flow: &Arc<Flow>) -> Result<DatagramLane, Ended> {
@@ -73,7 +69,7 @@ impl Exchange for H3Exchange {
         self.registration.carry(Arc::clone(flow));
         Ok(DatagramLane::new(
             self.send,
-            BodyHalf::new(self.recv, self.left),
+            BodyHalf::new(self.recv, self.left, self.share),
             self.datagrams,
             self.registration,
             Arc::clone(flow),
@@ -100,6 +96,10 @@ impl ClientRead for BodyHalf {
 
     fn consumed(&mut self, _: usize) {} // quinn gives credit as bytes are read, and no more is read than the target takes
 
+    fn stalled(&mut self, stalled: bool) {
+        Self::stalled(self, stalled);
+    }
+
     fn stop(&mut self, reset: Reset) {
         Self::stop(self, reset);
     }
@@ -112,8 +112,9 @@ impl ClientWrite for SendHalf {
         Self::write(self, buffer.freeze().slice(HEADROOM - DATA_HEADER..)).await
     }
 
-    fn finish(&mut self) {
+    async fn finish(&mut self) -> Result<(), Ended> {
         Self::finish(self);
+        Ok(())
     }
 
     fn reset(&mut self, reset: Reset) {

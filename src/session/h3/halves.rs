@@ -13,7 +13,10 @@ use bytes::Bytes;
 use crate::{
     ended::{Ended, Reset},
     proto::frame::{Body, FrameError},
-    session::link::{Link, varint},
+    session::{
+        link::{Link, varint},
+        window::Share,
+    },
 };
 
 /// Chunks taken from a stream in one go: with 1,350-byte packets about 43 KiB, one `writev`.
@@ -46,6 +49,7 @@ pub(super) struct BodyHalf {
     body: Body,
     /// What came in the packet of the head.
     left: Bytes,
+    share: Share,
 }
 
 impl SendHalf {
@@ -210,8 +214,8 @@ impl Drop for RecvHalf {
 }
 
 impl BodyHalf {
-    pub(super) fn new(recv: RecvHalf, left: Bytes) -> Self {
-        Self { recv, body: Body::default(), left }
+    pub(super) fn new(recv: RecvHalf, left: Bytes, share: Share) -> Self {
+        Self { recv, body: Body::default(), left, share }
     }
 
     /// Appends what has arrived, at least one byte; `false` at a clean end. Cancel safe.
@@ -241,6 +245,10 @@ impl BodyHalf {
         }
         // Bytes in front of a broken frame do not matter any more: the connection is closed.
         broken.map(|()| true)
+    }
+
+    pub(super) fn stalled(&mut self, stalled: bool) {
+        self.share.stalled(stalled);
     }
 
     pub(super) fn stop(&mut self, reset: Reset) {

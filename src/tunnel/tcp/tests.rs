@@ -19,6 +19,7 @@ enum Did {
     Finished,
     Reset(Reset),
     Stopped(Reset),
+    Stalled(bool),
 }
 
 struct Read {
@@ -62,6 +63,10 @@ impl ClientRead for Read {
         self.consumed.fetch_add(bytes as u64, Relaxed);
     }
 
+    fn stalled(&mut self, stalled: bool) {
+        self.did.send(Did::Stalled(stalled)).unwrap();
+    }
+
     fn stop(&mut self, reset: Reset) {
         self.did.send(Did::Stopped(reset)).unwrap();
     }
@@ -76,8 +81,9 @@ impl ClientWrite for Write {
         Ok(())
     }
 
-    fn finish(&mut self) {
+    async fn finish(&mut self) -> Result<(), Ended> {
         self.did.send(Did::Finished).unwrap();
+        Ok(())
     }
 
     fn reset(&mut self, reset: Reset) {
@@ -143,7 +149,7 @@ impl Tunnel {
 
 /// Nothing here takes long: what hangs fails soon.
 async fn soon<T>(event: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), event).await.expect("nothing happened for twenty seconds")
+    timeout(Duration::from_secs(20), event).await.expect("nothing happened for twenty seconds")
 }
 
 async fn local<T>(test: impl Future<Output = T>) -> T {
@@ -374,7 +380,7 @@ async fn c78_a_client_that_does_not_read_holds_one_buffer() {
         assert!(!writing.is_finished());
         tunnel.room.add_permits(1 << 16);
         while let Some(Did::Wrote(more)) = soon(tunnel.did.recv()).await {
-            assert!(more.len() <= LARGEST);
+            assert!(more.len() <= 64 * 1024);
             got.extend(more);
         }
         assert!(got == sent, "all bytes in order");
@@ -394,16 +400,6 @@ async fn a_small_payload_holds_little_memory() {
         assert!(memory <= 4 * payload, "{memory} bytes for {payload}");
     })
     .await;
-}
-
-#[test]
-fn reads_grow_with_what_comes() {
-    let grown = [LARGEST; 3].into_iter().scan(SMALLEST, |size, len| {
-        *size = next_size(*size, len);
-        Some(*size)
-    });
-    assert_eq!(grown.collect::<Vec<_>>(), [16 << 10, LARGEST, LARGEST]);
-    assert_eq!((next_size(LARGEST, LARGEST / 4), next_size(LARGEST, 100), next_size(SMALLEST, 1)), (LARGEST, LARGEST / 4, SMALLEST));
 }
 
 #[tokio::test]

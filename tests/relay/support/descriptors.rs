@@ -82,6 +82,13 @@ pub(crate) fn alone() -> bool {
     std::env::var("NEXTEST_EXECUTION_MODE").as_deref() == Ok("process-per-test")
 }
 
+/// Bytes of memory this process has.
+pub(crate) fn resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux has /proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number of KiB") << 10
+}
+
 /// Notes that `address` is a target's.
 pub(crate) fn is_target(address: SocketAddr) {
     TARGETS.lock().unwrap_or_else(PoisonError::into_inner).insert(address.port());
@@ -90,8 +97,13 @@ pub(crate) fn is_target(address: SocketAddr) {
 /// The sockets of this process that are connected to `target`: the relay's.
 pub(crate) fn towards(target: SocketAddr) -> Vec<Socket> {
     let own = Descriptors::now();
+    // What fills a black hole is connected to it too.
+    let targets = TARGETS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut found = sockets();
-    found.retain(|socket| socket.remote == target && own.0.contains_key(&format!("socket:[{}]", socket.inode)));
+    found.retain(|socket| {
+        let relay = socket.remote == target && !targets.contains(&socket.local.port());
+        relay && own.0.contains_key(&format!("socket:[{}]", socket.inode))
+    });
     found
 }
 

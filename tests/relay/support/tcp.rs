@@ -30,7 +30,12 @@ impl TcpEcho {
 
     /// On `ip`.
     pub(crate) async fn start_at(ip: IpAddr) -> Self {
-        let target = TcpTarget::start_at(ip).await;
+        Self::start_on(SocketAddr::new(ip, 0)).await
+    }
+
+    /// On an address that is free.
+    pub(crate) async fn start_on(address: SocketAddr) -> Self {
+        let target = TcpTarget::start_on(address).await;
         let (address, accepted) = (target.address(), watch::Sender::new(0));
         let mut task = JoinSet::new();
         task.spawn(echo_all(target.listener, accepted.clone()));
@@ -61,7 +66,12 @@ impl TcpTarget {
 
     /// On `ip`.
     pub(crate) async fn start_at(ip: IpAddr) -> Self {
-        let listener = TcpListener::bind((ip, 0)).await.expect("a free port");
+        Self::start_on(SocketAddr::new(ip, 0)).await
+    }
+
+    /// On an address that is free.
+    pub(crate) async fn start_on(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         descriptors::is_target(listener.local_addr().expect("it is bound"));
         Self { listener }
     }
@@ -87,11 +97,17 @@ pub(crate) struct TcpBlackHole {
 impl TcpBlackHole {
     /// On 127.0.0.1.
     pub(crate) async fn start() -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+        Self::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// On `ip`.
+    pub(crate) async fn start_at(ip: IpAddr) -> Self {
+        let address = SocketAddr::new(ip, 0);
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.bind(&address.into()).expect("a free port");
         // A queue of 0 holds one connection (Linux); SYNs to a full queue are dropped.
         socket.listen(0).expect("a listening socket");
-        let address = socket.local_addr().expect("it is bound").as_socket().expect("it is IPv4");
+        let address = socket.local_addr().expect("it is bound").as_socket().expect("it is IPv4 or IPv6");
         descriptors::is_target(address);
         let filler = within("the queue to fill", TcpStream::connect(address)).await.expect("the first connection fits");
         descriptors::is_target(filler.local_addr().expect("it is connected"));
@@ -100,7 +116,7 @@ impl TcpBlackHole {
 
     /// Where it is.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.socket.local_addr().expect("it is bound").as_socket().expect("it is IPv4")
+        self.socket.local_addr().expect("it is bound").as_socket().expect("it is IPv4 or IPv6")
     }
 }
 

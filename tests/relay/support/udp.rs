@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use socket2::SockRef;
 use tokio::{net::UdpSocket, sync::watch, task::JoinSet};
 
 use super::{descriptors, within};
@@ -62,6 +63,11 @@ impl UdpTarget {
     /// What has come by now.
     pub(crate) fn so_far(&self) -> Vec<Received> {
         self.received.borrow().clone()
+    }
+
+    /// Sends a packet unasked at once: nothing else of the test runs meanwhile.
+    pub(crate) fn send_now(&self, payload: &[u8], to: SocketAddr) {
+        SockRef::from(&*self.socket).send_to(payload, &to.into()).expect("loopback takes a packet");
     }
 
     /// Sends a packet unasked.

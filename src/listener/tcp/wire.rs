@@ -1,0 +1,156 @@
+//! A client's TCP socket under TLS: one receive for up to 64 KiB, and writes gathered to as much.
+//!
+//! rustls reads 4 KiB at a time, and h2 flushes every frame of 16 KiB: by themselves both would pay a system call for each. What is read ahead
+//! stays here until TLS asks for it. What is written waits here while the connection's task has more to say, and leaves when it has said it
+//! ([`Outbox::poll_send`]). An idle connection holds no buffer.
+
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, BytesMut};
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+
+use crate::tunnel::ReadSize;
+
+/// What is gathered before it must leave; at most one write of TLS (64 KiB) more is held.
+const GATHERED: usize = 64 * 1024;
+
+/// The socket, for TLS to read from and write to.
+#[derive(Debug)]
+pub struct Wire {
+    read: OwnedReadHalf,
+    /// Received, and not asked for yet.
+    ahead: BytesMut,
+    size: ReadSize,
+    out: Outbox,
+}
+
+/// The way out of a [`Wire`], for the task that owns the connection.
+#[derive(Clone, Debug)]
+pub struct Outbox(Arc<Mutex<Out>>);
+
+#[derive(Debug)]
+struct Out {
+    socket: OwnedWriteHalf,
+    held: BytesMut,
+    /// A flush means nothing: [`Outbox::poll_send`] sends.
+    gathering: bool,
+}
+
+impl Wire {
+    /// Around a connected socket; everything is sent at once until [`Outbox::gather`].
+    pub fn new(stream: TcpStream) -> (Self, Outbox) {
+        let (read, socket) = stream.into_split();
+        let out = Outbox(Arc::new(Mutex::new(Out { socket, held: BytesMut::new(), gathering: false })));
+        (Self { read, ahead: BytesMut::new(), size: ReadSize::default(), out: out.clone() }, out)
+    }
+}
+
+impl Outbox {
+    /// From now on writes wait for [`Self::poll_send`].
+    pub fn gather(&self) {
+        self.lock().gathering = true;
+    }
+
+    /// Sends what was gathered, as far as the socket takes it; ready when nothing is left.
+    pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.lock().poll_send(cx)
+    }
+
+    /// Closing the socket becomes a RST: what ends in an abort must not look like an end.
+    pub fn abort(&self) {
+        if let Err(error) = SockRef::from(self.lock().socket.as_ref()).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "a client cannot be reset");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Out> {
+        // Whole between any two statements.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Out {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.held))?;
+            self.held.advance(sent);
+        }
+        // Not kept: most connections are idle most of the time.
+        self.held = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Room for one more write.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.held.len() < GATHERED { Poll::Ready(Ok(())) } else { self.poll_send(cx) }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.ahead.is_empty() {
+            let mut ahead = BytesMut::with_capacity(this.size.get());
+            // Cancel safe: made anew at every poll, it takes nothing before it is ready.
+            let len = ready!(pin!(this.read.read_buf(&mut ahead)).poll(cx))?;
+            this.size.learn(len);
+            this.ahead = ahead;
+        }
+        let taken = this.ahead.len().min(buf.remaining());
+        buf.put_slice(&this.ahead[..taken]);
+        this.ahead.advance(taken);
+        if this.ahead.is_empty() {
+            this.ahead = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut out = self.out.lock();
+        ready!(out.poll_room(cx))?;
+        out.held.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut out = self.out.lock();
+        ready!(out.poll_room(cx))?;
+        let before = out.held.len();
+        out.held.reserve(bufs.iter().map(|buf| buf.len()).sum());
+        for buf in bufs {
+            out.held.extend_from_slice(buf);
+        }
+        Poll::Ready(Ok(out.held.len() - before))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.out.lock();
+        if out.gathering { Poll::Ready(Ok(())) } else { out.poll_send(cx) }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.out.lock();
+        ready!(out.poll_send(cx))?;
+        Pin::new(&mut out.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,71 @@
+//! Why a relay does not start, and what to do about it.
+
+use std::{io, net::SocketAddr};
+
+use crate::certs::CertError;
+
+/// Why a relay does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {protocol} {addr}")]
+    Bind {
+        /// `udp` for HTTP/3, `tcp` for the others.
+        protocol: &'static str,
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The certificate cannot be served.
+    #[error(transparent)]
+    Certificate(#[from] CertError),
+    /// Nobody could be refused, on an address others reach.
+    #[error("cannot start: no token is configured, and {addr} can be reached from other machines")]
+    OpenToAll {
+        /// Which.
+        addr: SocketAddr,
+    },
+    /// The TLS library lacks what QUIC starts with.
+    #[error("cannot set up QUIC's encryption")]
+    Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// The system's resolver configuration cannot be read.
+    #[error("cannot read the system's DNS configuration")]
+    Dns {
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread or its runtime cannot be made.
+    #[error("cannot start a worker")]
+    Worker {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Bind { addr, source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(format!(
+                "ports below 1024 need CAP_NET_BIND_SERVICE; or listen above, like `--listen {}`",
+                SocketAddr::new(addr.ip(), 8443)
+            )),
+            Self::Bind { protocol, addr, source } if source.kind() == io::ErrorKind::AddrInUse => Some(format!(
+                "`ss -l{}np 'sport = :{}'` shows who has it; another port is `--listen {}`",
+                &protocol[..1],
+                addr.port(),
+                SocketAddr::new(addr.ip(), 0)
+            )),
+            Self::Bind { addr, source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable => {
+                Some(format!("no interface of this machine has {}; `ip address` lists those it has", addr.ip()))
+            }
+            Self::Certificate(error) => error.hint(),
+            Self::OpenToAll { .. } => {
+                Some("`masque-relay cert token` makes a token and its line of configuration; `--open` lets everybody in".into())
+            }
+            Self::Dns { .. } => Some("name the servers yourself: `dns.servers = [\"192.0.2.53:53\"]`".into()),
+            Self::Bind { .. } | Self::Quic(_) | Self::Worker { .. } => None,
+        }
+    }
+}

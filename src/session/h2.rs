@@ -1,0 +1,246 @@
+//! One client's HTTP/2 connection, after its TLS handshake.
+//!
+//! ```text
+//! preface, SETTINGS ─▶ requests, a task each, over the h2 crate ─▶ what they wrote gathered ─▶ closed, one line in the log
+//! ```
+//!
+//! Promises, the same as on HTTP/3:
+//!
+//! 1. *A silent client is let go*: no authenticated request within the limit, and the connection closes (C-08); so does one without requests.
+//! 2. *A slow tunnel costs itself*: credit comes back as its target takes bytes, and stalled tunnels do not eat up the connection's.
+//! 3. *A drain loses nothing it took*: the h2 crate sends both GOAWAYs and ignores what comes above the last (C-79).
+
+mod exchange;
+mod halves;
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, server};
+use http::Request;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, info};
+
+use super::{
+    Client, REFUSABLE, Worker,
+    gate::Gate,
+    ms,
+    requests::{LAST_WORDS, Requests},
+    tcp::Accepted,
+    window::{Share, Window},
+};
+use crate::{
+    config::memory,
+    listener::{
+        Pace,
+        tcp::{Outbox, Stream},
+    },
+    proto::codes::h2_name,
+};
+use exchange::H2Exchange;
+
+/// Requests that a client may cancel in a second before they were answered. Many are normal: of a UDP and a TCP attempt one is given up. More
+/// than this is the work of CVE-2023-44487 (rapid reset).
+const CANCELLED: u32 = 500;
+/// Requests that were reset before they were even looked at: the same, within one read from the socket.
+const UNSEEN: usize = 100;
+/// How long the first GOAWAY may take to be answered.
+const ANNOUNCED: Duration = Duration::from_secs(1);
+
+/// A request and the way to answer it, as h2 gives them.
+type Incoming = (Request<RecvStream>, server::SendResponse<Bytes>);
+
+/// Serves one connection to its end.
+pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
+    let Accepted { stream, outbox, address, unauthenticated, started, deadline } = accepted;
+    let opened = tokio::select! {
+        opened = settings(&worker).handshake(stream) => opened.map_err(|error| words(&error)),
+        () = sleep_until(deadline) => Err("no HTTP/2 preface in time".into()),
+        () = worker.cut.cancelled() => Err("the relay stopped".into()),
+    };
+    let connection = match opened {
+        Ok(connection) => connection,
+        Err(why) => return debug!(client = %address, http = "h2", ms = ms(started), why, "handshake failed"),
+    };
+    outbox.gather();
+    let _open = worker.metrics.connection_open();
+    let session = Session {
+        transport: Transport { connection, outbox },
+        address,
+        gate: Arc::new(Gate::new(unauthenticated)),
+        window: Arc::default(),
+        requests: Requests::new(address),
+        cancelled: Arc::default(),
+        closing: None,
+        worker: Arc::clone(&worker),
+    };
+    let (requests, why) = session.run(deadline).await;
+    info!(client = %address, http = "h2", ms = ms(started), requests, why, "connection closed");
+}
+
+/// What a client must know before it asks, and what it is held to.
+fn settings(worker: &Worker) -> server::Builder {
+    let mut builder = server::Builder::new();
+    builder
+        .enable_connect_protocol()
+        .initial_window_size(memory::STREAM_WINDOW as u32)
+        .initial_connection_window_size(memory::WINDOW_BEFORE as u32)
+        .max_header_list_size(memory::HEAD as u32)
+        .max_frame_size(memory::FRAME as u32)
+        .max_concurrent_streams((worker.config.limits.tunnels_per_connection + REFUSABLE) as u32)
+        .max_pending_accept_reset_streams(UNSEEN)
+        .max_send_buffer_size(memory::STREAM_UNSENT as usize);
+    builder
+}
+
+/// h2's connection and the way out of its socket.
+struct Transport {
+    connection: server::Connection<Stream, Bytes>,
+    outbox: Outbox,
+}
+
+impl Transport {
+    /// Moves the connection on, then sends what that and the requests have written. A new request only if `accept`.
+    fn poll(&mut self, cx: &mut Context<'_>, accept: bool) -> Poll<Option<Result<Incoming, String>>> {
+        let polled = if accept {
+            self.connection.poll_accept(cx).map(|accepted| accepted.map(|incoming| incoming.map_err(|error| words(&error))))
+        } else {
+            self.connection.poll_closed(cx).map(|closed| closed.err().map(|error| Err(words(&error))))
+        };
+        match self.outbox.poll_send(cx) {
+            // h2 learns of it by its next read or write; there may be none.
+            Poll::Ready(Err(error)) if polled.is_pending() => Poll::Ready(Some(Err(broke(&error)))),
+            _ => polled,
+        }
+    }
+}
+
+struct Session {
+    transport: Transport,
+    address: SocketAddr,
+    gate: Arc<Gate>,
+    window: Arc<Window>,
+    requests: Requests,
+    /// Requests cancelled before their answer, and not counted yet.
+    cancelled: Arc<AtomicU32>,
+    /// Why the relay closes it.
+    closing: Option<&'static str>,
+    worker: Arc<Worker>,
+}
+
+impl Session {
+    /// Takes requests until the connection is over; gives how many there were, and who ended it and why.
+    async fn run(mut self, deadline: Instant) -> (u64, String) {
+        let worker = Arc::clone(&self.worker);
+        let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
+        let idle = worker.config.timeouts.udp_idle.max(Duration::from_secs(120));
+        let (mut silence, mut quiet) = (pin!(sleep_until(deadline)), pin!(sleep(idle)));
+        let (mut announced, mut last_words) = (pin!(sleep(ANNOUNCED)), pin!(sleep(LAST_WORDS)));
+        let (mut draining, mut cut) = (false, false);
+        let mut pace = Pace::new(CANCELLED, Instant::now());
+        let end = loop {
+            let (idle_now, room) = (self.requests.len() == 0, self.has_room());
+            tokio::select! {
+                polled = poll_fn(|cx| self.transport.poll(cx, room)) => match polled {
+                    Some(Ok(incoming)) => self.take(incoming),
+                    Some(Err(why)) => break Some(why),
+                    None => break None,
+                },
+                () = self.requests.one_ended() => {
+                    quiet.as_mut().reset(Instant::now() + idle);
+                    if (0..self.cancelled.swap(0, Relaxed)).any(|_| pace.is_high(Instant::now())) {
+                        self.close(Reason::ENHANCE_YOUR_CALM, "the client cancels requests too fast");
+                    }
+                }
+                () = gate.opened() => self.open_window(),
+                () = window.changed(), if gate.is_open() => self.open_window(),
+                () = &mut silence, if !gate.is_open() && self.closing.is_none() => {
+                    self.close(Reason::NO_ERROR, "no authenticated request in time");
+                }
+                () = &mut quiet, if idle_now && self.closing.is_none() => self.close(Reason::NO_ERROR, "the client asks for nothing"),
+                () = worker.draining.cancelled(), if !draining => {
+                    draining = true;
+                    announced.as_mut().reset(Instant::now() + ANNOUNCED);
+                    self.transport.connection.graceful_shutdown();
+                }
+                () = &mut announced, if draining && idle_now && self.closing.is_none() => {
+                    self.close(Reason::NO_ERROR, "the relay is drained");
+                }
+                () = worker.cut.cancelled(), if !cut => cut = true,
+                () = &mut last_words, if self.closing.is_some() => break None,
+            }
+            // Each tunnel ends for that reason first, and says so to its client.
+            if cut && self.requests.len() == 0 && self.closing.is_none() {
+                self.close(Reason::NO_ERROR, "the relay stopped");
+            }
+            if self.closing.is_none() {
+                last_words.as_mut().reset(Instant::now() + LAST_WORDS);
+            }
+        };
+        let Self { transport, mut requests, closing, .. } = self;
+        // The requests learn of it by the connection's end.
+        drop(transport);
+        requests.finish().await;
+        let drained = || if draining { "the relay is drained" } else { "the client closed the connection" };
+        let end = closing.map_or_else(|| end.unwrap_or_else(|| drained().into()), |why| format!("the relay closed: {why}"));
+        (requests.count, end)
+    }
+
+    fn open_window(&mut self) {
+        self.transport.connection.set_target_window_size(self.window.size() as u32);
+    }
+
+    /// Beyond that requests wait within h2, which bounds them by the streams permitted.
+    fn has_room(&self) -> bool {
+        self.requests.len() < self.worker.config.limits.tunnels_per_connection + REFUSABLE
+    }
+
+    fn take(&mut self, (request, respond): Incoming) {
+        let worker = Arc::clone(&self.worker);
+        let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
+        let client = Client { address: self.address, http: "h2", full };
+        let gate = Arc::clone(&self.gate);
+        let exchange =
+            H2Exchange::new(request, respond, Arc::clone(&self.cancelled), Share::of(&self.window), worker.config.timeouts.capsule_stall);
+        self.requests.spawn(async move { super::serve(exchange, client, &worker, || gate.open()).await });
+    }
+
+    /// Says GOAWAY and stops; the h2 crate then ends the connection.
+    fn close(&mut self, reason: Reason, why: &'static str) {
+        self.closing.get_or_insert(why);
+        self.transport.connection.abrupt_shutdown(reason);
+    }
+}
+
+/// Who ended a connection and why.
+fn words(error: &h2::Error) -> String {
+    let reason = || {
+        error.reason().map_or_else(
+            || error.to_string(),
+            |reason| {
+                let code = u32::from(reason);
+                h2_name(code.into()).map_or_else(|| format!("{code:#x}"), Into::into)
+            },
+        )
+    };
+    match error.get_io() {
+        Some(error) => broke(error),
+        None if error.is_remote() => format!("the client closed: {}", reason()),
+        None => format!("the relay closed: {}", reason()),
+    }
+}
+
+fn broke(error: &io::Error) -> String {
+    format!("the client's connection broke: {error}")
+}

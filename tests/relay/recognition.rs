@@ -1,0 +1,219 @@
+//! Section B: what a request must look like.
+
+use masque_relay::config::Privacy;
+
+use crate::support::{
+    Relay,
+    request::{Fields, ask, assert_accepted, assert_refused, path, refusal, set, tcp, udp},
+    tcp::TcpEcho,
+    udp::UdpTarget,
+};
+
+#[tokio::test]
+async fn c11_every_pseudo_header_is_needed_and_not_empty() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    for name in [":method", ":protocol", ":scheme", ":authority", ":path"] {
+        let fields = udp(&client, &path("127.0.0.1", "9"));
+        let dropped = fields.iter().filter(|field| field.0 != name).cloned().collect();
+        assert_refused(&client, dropped, 400, "http_request_error", &format!("no {name}")).await;
+        assert_refused(&client, set(fields, name, ""), 400, "http_request_error", &format!("empty {name}")).await;
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c12_classic_connect_has_no_scheme_and_no_path() {
+    let relay = Relay::spawn(|_| {}).await;
+    let echo = TcpEcho::start().await;
+    let client = relay.client().await;
+    for (name, value) in [(":scheme", "https"), (":path", "/")] {
+        let mut fields = tcp(&client, &echo.address().to_string());
+        fields.insert(1, (name.into(), value.into()));
+        assert_refused(&client, fields, 400, "http_request_error", name).await;
+    }
+    assert_eq!(echo.accepted(), 0);
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c13_authority_and_host_agree() {
+    let relay = Relay::spawn(|_| {}).await;
+    let echo = TcpEcho::start().await;
+    let client = relay.client().await;
+    let authority = echo.address().to_string();
+    for hosts in [vec!["other.test:80"], vec![&authority, &authority]] {
+        let mut fields = tcp(&client, &authority);
+        fields.extend(hosts.iter().map(|host| ("host".into(), host.to_string())));
+        assert_refused(&client, fields, 400, "http_request_error", &format!("{hosts:?}")).await;
+    }
+    assert_eq!(echo.accepted(), 0);
+    let mut fields = tcp(&client, &authority);
+    fields.push(("host".into(), authority));
+    assert_accepted(&client, fields, "the same twice").await;
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c14_an_unknown_protocol_is_not_implemented_and_logged_under_its_name() {
+    let relay = Relay::spawn(|config| config.log.privacy = Privacy::None).await;
+    let client = relay.client().await;
+    for protocol in ["websocket", "webtransport", "connect-ip", "connect-udp-bind", "connect-tcp", "x-none", "never-heard-of-this"] {
+        let fields = set(udp(&client, &path("secret.test", "9")), ":protocol", protocol);
+        let (status, proxy_status) = refusal(&client, fields, protocol).await;
+        assert_eq!(status, 501, "{protocol}");
+        assert_eq!(proxy_status, format!("masque-relay;error=http_request_error;details=\"protocol not served: {protocol}\""));
+        // A protocol is not a target: its name is written whatever `privacy` says of targets.
+        let line = relay.logged(&format!("protocol not served: {protocol}\"")).await;
+        assert!(line.contains("request refused") && line.contains("status=501") && !line.contains("secret"), "{line}");
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c15_other_methods_are_refused() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    for method in ["GET", "HEAD", "POST", "PUT", "OPTIONS"] {
+        let fields = udp(&client, &path("127.0.0.1", "9"));
+        let fields = set(fields.into_iter().filter(|field| field.0 != ":protocol").collect(), ":method", method);
+        let status = refusal(&client, fields, method).await.0;
+        assert!([405, 501].contains(&status), "{method}: {status}");
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c18_the_default_template_is_served() {
+    let relay = Relay::spawn(|_| {}).await;
+    let target = UdpTarget::echo().await;
+    let client = relay.client().await;
+    let port = target.address().port().to_string();
+    assert_accepted(&client, udp(&client, &path("127.0.0.1", &port)), "the default template").await;
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c19_only_the_trailing_slash_may_be_missing() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    assert_accepted(&client, udp(&client, "/.well-known/masque/udp/127.0.0.1/9"), "no trailing slash").await;
+    for (path, status) in [
+        ("/.well-known/masque/udp/127.0.0.1/9/more/", 400),
+        ("/.well-known/masque/udp/127.0.0.1/9/?a=b", 400),
+        ("/elsewhere/127.0.0.1/9/", 404),
+    ] {
+        assert_eq!(refusal(&client, udp(&client, path), path).await.0, status, "{path}");
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c20_host_and_port_are_not_empty() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    for (host, port) in [("", "9"), ("127.0.0.1", ""), ("", "")] {
+        assert_refused(&client, udp(&client, &path(host, port)), 400, "http_request_error", &format!("{host:?} {port:?}")).await;
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c21_the_port_is_decimal_from_1_to_65535() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    for port in ["0", "65536", "-1", "+53", "0x35", "53%20", "http", "99999999999999999999"] {
+        assert_refused(&client, udp(&client, &path("127.0.0.1", port)), 400, "http_request_error", port).await;
+    }
+    for port in ["1", "65535"] {
+        assert_accepted(&client, udp(&client, &path("127.0.0.1", port)), port).await;
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c22_an_ipv6_literal_is_decoded_once() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    for host in ["%3A%3A1", "%3a%3a1", "0%3A0%3a0%3A0%3A0%3A0%3A0%3A1"] {
+        let status = assert_accepted(&client, udp(&client, &path(host, "9")), host).await;
+        assert!(status.contains("[::1]"), "{host}: {status}");
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c23_zone_identifiers_are_refused() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    for host in ["fe80%3A%3A1%25eth0", "fe80%3A%3A1%25lo", "%3A%3A1%251"] {
+        assert_refused(&client, udp(&client, &path(host, "9")), 400, "http_request_error", host).await;
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c24_encoded_trickery_names_no_host() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    for host in ["a%2Fb.test", "127.0.0.1%00", "%0d%0a", "%2531", "127.0.0.%2531", "a%7f.test", "%", "%4", "%zz"] {
+        assert_refused(&client, udp(&client, &path(host, "9")), 400, "http_request_error", host).await;
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c25_a_classic_authority_is_host_and_port() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    for authority in ["127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "user@127.0.0.1:80", ":80", "127.0.0.1:+80", ""] {
+        assert_refused(&client, tcp(&client, authority), 400, "http_request_error", authority).await;
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c26_content_and_connection_fields_are_malformed() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    for (name, value) in [
+        ("content-length", "0"),
+        ("content-type", "text/plain"),
+        ("transfer-encoding", "chunked"),
+        ("connection", "close"),
+        ("keep-alive", "1"),
+        ("upgrade", "connect-udp"),
+        ("proxy-connection", "close"),
+    ] {
+        let mut fields = udp(&client, &path("127.0.0.1", "9"));
+        fields.push((name.into(), value.into()));
+        assert_refused(&client, fields, 400, "http_request_error", name).await;
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c27_capsule_protocol_is_no_reason_to_refuse() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    let without: Fields = udp(&client, &path("127.0.0.1", "9")).into_iter().filter(|field| field.0 != "capsule-protocol").collect();
+    assert_accepted(&client, without.clone(), "absent").await;
+    for value in ["?1", "?0", "1", "yes", "\"?1\"", "?1;a=b", ""] {
+        let mut fields = without.clone();
+        fields.push(("capsule-protocol".into(), value.into()));
+        assert_accepted(&client, fields, value).await;
+    }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c28_a_request_that_ends_at_once_gets_an_answer() {
+    let relay = Relay::spawn(|_| {}).await;
+    let client = relay.client().await;
+    let mut exchange = ask(&client, &udp(&client, &path("127.0.0.1", "9"))).await;
+    exchange.send.finish().expect("a FIN");
+    let status = exchange.answer().await.unwrap().status;
+    assert!([200, 400].contains(&status), "{status}");
+    while exchange.recv.recv().await.expect("no reset").is_some() {}
+    relay.finish().await;
+}
