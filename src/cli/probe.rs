@@ -1,13 +1,16 @@
 //! `probe`: one tunnel on stdin and stdout. Data on stdout, talk on stderr.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use bytes::Bytes;
-use clap::{ArgGroup, Args};
+use clap::{
+    ArgGroup, Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use http::{HeaderName, HeaderValue};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Stdin, Stdout, stdin, stdout},
@@ -16,7 +19,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use super::report::{Exit, Failure, printable, say};
-use crate::probe::{Answer, Client, Options, ProbeError, StreamEnd, TcpTunnel, UdpTunnel};
+use crate::probe::{Answer, Client, Http, Options, ProbeError, StreamEnd, TcpTunnel, UdpTunnel};
 
 /// `probe`.
 #[derive(Args)]
@@ -31,6 +34,9 @@ pub struct ProbeArguments {
     /// Reach this over UDP: every line of stdin is a datagram, and so is every answer
     #[arg(long, value_name = "HOST:PORT", group = "target", value_parser = target)]
     udp: Option<Target>,
+    /// The version of HTTP: 3 over UDP, 2 or 1 over TCP
+    #[arg(long, value_name = "1|2|3", default_value = "3", hide_possible_values = true, value_parser = http())]
+    http: Http,
     /// Trust these CAs instead of the system's (PEM)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -74,7 +80,7 @@ pub fn run(arguments: &ProbeArguments) -> Result<(), Failure> {
 
 async fn probe(arguments: &ProbeArguments) -> Result<(), Failure> {
     let client = Client::open(arguments.options().await?).await?;
-    say(format_args!("connected to {} in {:.1?}", client.remote_addr(), client.handshake()));
+    say(format_args!("connected to {} in {:.1?}, {}", client.remote_addr(), client.handshake(), client.http()));
     let asked = Instant::now();
     let carried = if let Some(target) = &arguments.tcp {
         let tunnel = client.connect_tcp(&target.text).await?;
@@ -186,6 +192,7 @@ impl ProbeArguments {
         let fields = self.header.iter().map(|header| field(header)).collect::<Result<Vec<_>, _>>();
         let fields = fields.map_err(|says| Failure::says(Exit::Wrong, format!("cannot use a `--header`: it {says}")))?;
         let mut options = Options::resolve(&self.url).await?;
+        options.http = self.http;
         match &self.ca {
             Some(path) => {
                 let pem = fs::read(path).map_err(|source| Failure::io(format!("cannot read {}", path.display()), &source))?;
@@ -240,14 +247,12 @@ impl From<ProbeError> for Failure {
             ProbeError::Refused(refused) if refused.status == 407 => {
                 Some("the relay asks for a credential: `--token-file FILE`, `--token TOKEN`, or `--header 'NAME: VALUE'`".to_owned())
             }
-            ProbeError::Connect { source: TransportError(fault), .. } if is_alert(fault.code) => Some(
-                "the relay's certificate is not trusted, or the two do not agree on TLS: `--ca FILE` names the CA, and the URL must use a \
-                 name of the certificate"
-                    .to_owned(),
+            ProbeError::Connect { source: TransportError(fault), .. } if is_alert(fault.code) => Some(TRUST.to_owned()),
+            ProbeError::ConnectTcp { source, .. } if is_tls(source) => Some(TRUST.to_owned()),
+            ProbeError::ConnectTcp { .. } => Some("nothing answers there: is the relay up, and its TCP port open on the way?".to_owned()),
+            ProbeError::Connect { source: TimedOut, .. } | ProbeError::TimedOut { .. } => Some(
+                "nothing answers there: is the relay up, and its port open on the way, UDP for `--http 3`, TCP for 2 and 1?".to_owned(),
             ),
-            ProbeError::Connect { source: TimedOut, .. } | ProbeError::TimedOut { .. } => {
-                Some("nothing answers there: is the relay up, and its UDP port open on the way?".to_owned())
-            }
             _ => None,
         };
         Self::new(exit, &error, hint)
@@ -257,6 +262,20 @@ impl From<ProbeError> for Failure {
 /// QUIC carries TLS alerts as codes of their own (RFC 9001 §4.8).
 fn is_alert(code: quinn::TransportErrorCode) -> bool {
     (0x100..0x200).contains(&u64::from(code))
+}
+
+/// TLS over TCP failed, and not TCP.
+fn is_tls(error: &io::Error) -> bool {
+    error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()).is_some()
+}
+
+/// A version by its number.
+fn http() -> impl TypedValueParser<Value = Http> {
+    PossibleValuesParser::new(["1", "2", "3"]).map(|number| match number.as_str() {
+        "1" => Http::H1,
+        "2" => Http::H2,
+        _ => Http::H3,
+    })
 }
 
 fn read_token(path: &Path) -> Result<Zeroizing<String>, Failure> {
@@ -293,6 +312,9 @@ fn field(text: &str) -> Result<(String, String), String> {
     }
     Ok((name.as_str().into(), value.into()))
 }
+
+const TRUST: &str = "the relay's certificate is not trusted, or the two do not agree on TLS: `--ca FILE` names the CA, and the URL must use a \
+                     name of the certificate";
 
 /// How long a UDP target may take to its last answer.
 const LAST_ANSWER: Duration = Duration::from_secs(1);

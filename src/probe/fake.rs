@@ -1,12 +1,18 @@
 //! A relay for the probe's own tests: bare QUIC, every HTTP/3 byte of it the test's.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+pub(super) mod tcp;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::{SupportedProtocolVersion, pki_types::PrivateKeyDer};
 
-use super::{Client, Options};
+use super::{Client, Http, Options};
 use crate::proto::{
     frame,
     head::Head,
@@ -23,28 +29,16 @@ pub(super) struct Fake {
 impl Fake {
     /// Offers ALPN `h3`, tickets, and 0-RTT if told so.
     pub(super) fn start(early_data: bool) -> Self {
-        let made = rcgen::generate_simple_self_signed(vec!["relay.test".into()]).unwrap();
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        tls.alpn_protocols = vec![b"h3".to_vec()];
+        let (mut tls, root) = tls(&[&rustls::version::TLS13], &[b"h3"]);
         tls.max_early_data_size = if early_data { u32::MAX } else { 0 };
         let config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
         let endpoint = quinn::Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        Self { endpoint, root: made.cert.pem().into_bytes() }
+        Self { endpoint, root }
     }
 
     /// Options that trust it.
     pub(super) fn options(&self) -> Options {
-        let mut options = Options::new(self.endpoint.local_addr().unwrap(), "relay.test");
-        options.trust_pem(&self.root).unwrap();
-        options.timeout = Duration::from_secs(2);
-        options.patience = Some(Duration::from_secs(2));
-        options
+        options(self.endpoint.local_addr().unwrap(), &self.root, Http::H3)
     }
 
     /// The next connection.
@@ -65,6 +59,30 @@ impl Fake {
         client.settings().await.unwrap();
         (client, connection, control)
     }
+}
+
+/// A server's TLS with a certificate of its own, and the certificate.
+fn tls(versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> (rustls::ServerConfig, Vec<u8>) {
+    let made = rcgen::generate_simple_self_signed(vec!["relay.test".into()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    tls.alpn_protocols = alpn.iter().map(|alpn| alpn.to_vec()).collect();
+    (tls, made.cert.pem().into_bytes())
+}
+
+/// Options that trust `root`.
+fn options(address: SocketAddr, root: &[u8], http: Http) -> Options {
+    let mut options = Options::new(address, "relay.test");
+    options.http = http;
+    options.trust_pem(root).unwrap();
+    options.timeout = Duration::from_secs(2);
+    options.patience = Some(Duration::from_secs(2));
+    options
 }
 
 /// What a relay of CONNECT-UDP announces.

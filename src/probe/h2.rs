@@ -101,17 +101,12 @@ async fn drive<B: bytes::Buf>(mut connection: Connection<Tap<tcp::Stream>, B>, c
         () = ping(pings, cut.shared.options.keep_alive) => return,
     };
     let shared = &cut.shared;
-    match ended {
-        Err(error) => {
-            if let StreamEnd::Lost(closed) = self::ended(shared, &error) {
-                shared.note_closed(closed);
-            } else {
-                shared.note_closed(Closed { by_peer: false, layer: Layer::Application, code: code(&error), reason: error.to_string() });
-            }
-        }
-        Ok(()) if shared.state.borrow().goaways.is_empty() => shared.note_closed(Closed::silent(true, "TLS closed without GOAWAY")),
-        Ok(()) => shared.note_closed(Closed { by_peer: true, layer: Layer::Application, code: 0, reason: String::new() }),
-    }
+    let closed = match ended.map_err(|error| (self::ended(shared, &error), error)) {
+        Ok(()) => gone(shared, "TLS closed without GOAWAY"),
+        Err((StreamEnd::Lost(closed), _)) => closed,
+        Err((_, error)) => Closed { by_peer: false, layer: Layer::Application, code: code(&error), reason: error.to_string() },
+    };
+    shared.note_closed(closed);
 }
 
 /// PINGs for ever, or nothing for ever.
@@ -132,17 +127,19 @@ fn ended(shared: &Shared, error: &h2::Error) -> StreamEnd {
     if error.is_library() {
         return StreamEnd::Violation(shared.note_violation(code(error), format!("{error} (RFC 9113)")));
     }
-    if error.is_go_away() {
-        // The h2 crate shows the debug data only in its words.
-        return shared.lost(Closed { by_peer: error.is_remote(), layer: Layer::Application, code: code(error), reason: error.to_string() });
-    }
     if error.is_reset() && error.is_remote() {
         return StreamEnd::Reset(code(error));
     }
-    if error.is_io() {
-        return shared.lost(Closed::silent(true, error.to_string()));
+    if error.is_io() || error.is_go_away() {
+        return shared.lost(gone(shared, error));
     }
     StreamEnd::EndedHere
+}
+
+/// The relay is gone: with what its last GOAWAY said, or as `seen`.
+fn gone(shared: &Shared, seen: impl ToString) -> Closed {
+    let said = shared.state.borrow().farewell.clone();
+    said.unwrap_or_else(|| Closed::silent(true, seen.to_string()))
 }
 
 fn code(error: &h2::Error) -> u64 {

@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) settings: Option<Settings>,
     pub(super) settings_at: Option<Instant>,
     pub(super) goaways: Vec<u64>,
+    /// What the last GOAWAY of HTTP/2 said beside its stream: HTTP/3's says nothing more.
+    pub(super) farewell: Option<Closed>,
     pub(super) violation: Option<Violation>,
     pub(super) closed: Option<Closed>,
     /// Whether we have announced SETTINGS_H3_DATAGRAM = 1.

@@ -116,6 +116,7 @@ fn probe() {
                                   answer
           --udp <HOST:PORT>       Reach this over UDP: every line of stdin is a datagram, and so is
                                   every answer
+          --http <1|2|3>          The version of HTTP: 3 over UDP, 2 or 1 over TCP [default: 3]
           --ca <FILE>             Trust these CAs instead of the system's (PEM)
           --token <TOKEN>         The credential, sent as `Proxy-Authorization: Bearer`
           --token-file <FILE>     A file with the credential; goes before `--token`
@@ -204,6 +205,14 @@ fn wrong_usage_is_exit_2_with_a_tip() {
       <--tcp <HOST:PORT>|--udp <HOST:PORT>>
 
     Usage: masque-relay probe <--tcp <HOST:PORT>|--udp <HOST:PORT>> <URL>
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(Home::new().run(&["probe", "https://relay.example", "--tcp", "a.test:1", "--http", "4"]), @r"
+    exit 2
+    -- stderr
+    error: invalid value '4' for '--http <1|2|3>'
+      [possible values: 1, 2, 3]
 
     For more information, try '--help'.
     ");

@@ -296,6 +296,19 @@ fn a_probe_that_does_not_trust_the_relay_is_told_how_to() {
 }
 
 #[test]
+fn a_probe_over_tcp_that_meets_silence_is_told_where() {
+    let home = Home::new().with_certificate();
+    // Takes connections and closes them at once.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("https://{}", listener.local_addr().expect("a bound socket"));
+    let closing = thread::spawn(move || drop(listener.accept()));
+    let shown = home.run(&["probe", &url, "--ca", "certs/ca.pem", "--http", "2", "--tcp", "127.0.0.1:9"]);
+    closing.join().expect("it took one");
+    assert!(shown.starts_with("exit 1\n") && shown.contains("error: cannot connect to 127.0.0.1:"), "{shown}");
+    assert!(shown.contains("hint: nothing answers there: is the relay up, and its TCP port open on the way?"), "{shown}");
+}
+
+#[test]
 fn the_token_may_be_in_the_environment() {
     let home = Home::new().with_certificate();
     let relay = Relay::configured(&home, "");

@@ -2,12 +2,15 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use bytes::Bytes;
+use masque_relay::probe::{Http, Means};
 use tokio::{
     net::{TcpStream, UdpSocket},
     time::timeout,
 };
 
 use crate::support::{
+    Relay,
     descriptors::{self, Descriptors, Own},
     tcp::{self, TcpBlackHole, TcpEcho, TcpTarget},
     udp::UdpTarget,
@@ -76,6 +79,34 @@ async fn an_echo_finishes_when_its_client_has() {
     stream.shutdown().await.unwrap();
     assert_eq!(tcp::read_to_end(&mut stream).await.unwrap(), b"two");
     assert_eq!(echo.accepted(), 1);
+}
+
+#[tokio::test]
+async fn one_body_serves_every_version_and_finish_closes_its_clients() {
+    for http in Http::ALL {
+        let relay = Relay::spawn(|config| config.http.h1 = true).await;
+        let (tcp, udp) = (TcpEcho::start().await, UdpTarget::echo().await);
+
+        let client = relay.client_over(http).await;
+        let mut tunnel = client.connect_tcp(&tcp.address().to_string()).await.expect("a TCP tunnel");
+        tunnel.send(Bytes::from_static(b"there and back")).await.expect("room");
+        tunnel.finish().expect("an open stream");
+        assert_eq!(tunnel.read_to_end(100).await.expect("a clean end"), "there and back", "{http}");
+
+        // HTTP/1.1 has one request a connection.
+        let other = relay.client_over(http).await;
+        let to = udp.address();
+        let mut lane = other.connect_udp(&to.ip().to_string(), to.port()).await.expect("a UDP tunnel");
+        lane.send_either(b"one").await.expect("room");
+        let packet = lane.recv().await.expect("an echo");
+        let means = if http == Http::H3 { Means::Datagram } else { Means::Capsule };
+        assert_eq!((&packet.payload[..], packet.means), (&b"one"[..], means), "{http}");
+
+        relay.finish().await;
+        let closed = other.closed().await.expect("an end");
+        assert!(!closed.by_peer, "{http}: {closed}");
+        drop((tunnel, lane));
+    }
 }
 
 mod dns {

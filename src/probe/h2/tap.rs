@@ -12,7 +12,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{probe::shared::Shared, proto::settings::Settings};
+use crate::{
+    probe::{Closed, Layer, shared::Shared},
+    proto::settings::Settings,
+};
 
 /// A connection, and what its incoming bytes say.
 #[derive(Debug)]
@@ -67,8 +70,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Settings(Vec<(u64, u64)>),
-    /// The last stream that was, or may have been, processed.
-    Goaway(u64),
+    Goaway {
+        /// The last stream that was, or may have been, processed.
+        last: u64,
+        code: u64,
+        debug: String,
+    },
 }
 
 /// Cuts the incoming bytes into frames. What breaks the framing ends the connection in the h2 crate, so here it only must not panic.
@@ -112,7 +119,11 @@ impl Frames {
                 Some(Seen::Settings(pairs.collect()))
             }
             // The first bit is reserved.
-            GOAWAY => payload.get(..4).map(|id| Seen::Goaway(number(id) & 0x7fff_ffff)),
+            GOAWAY if payload.len() >= 8 => Some(Seen::Goaway {
+                last: number(&payload[..4]) & 0x7fff_ffff,
+                code: number(&payload[4..8]),
+                debug: String::from_utf8_lossy(&payload[8..]).into_owned(),
+            }),
             _ => None,
         }
     }
@@ -129,7 +140,10 @@ fn note(shared: &Shared, seen: Seen) {
             }
             state.settings_at.get_or_insert_with(Instant::now);
         }
-        Seen::Goaway(last) => state.goaways.push(last),
+        Seen::Goaway { last, code, debug } => {
+            state.goaways.push(last);
+            state.farewell = Some(Closed { by_peer: true, layer: Layer::Application, code, reason: debug });
+        }
     });
 }
 
@@ -169,11 +183,11 @@ mod tests {
             frame(SETTINGS, ACK, b""),
             frame(0, 0, &[SETTINGS; 300]),
             frame(SETTINGS, 0, b""),
-            frame(GOAWAY, 0, &[0x80, 0, 0, 5, 0, 0, 0, 0, b'x']),
+            frame(GOAWAY, 0, &[0x80, 0, 0, 5, 0, 0, 0, 7, b'x']),
             frame(GOAWAY, 0, &[0, 0]),
         ]
         .concat();
-        let want = [Seen::Settings(vec![(8, 1), (3, 256)]), Seen::Settings(vec![]), Seen::Goaway(5)];
+        let want = [Seen::Settings(vec![(8, 1), (3, 256)]), Seen::Settings(vec![]), Seen::Goaway { last: 5, code: 7, debug: "x".into() }];
         for size in 1..bytes.len() {
             let mut frames = Frames::default();
             let mut seen = Vec::new();
