@@ -67,7 +67,7 @@ fn transport(config: &Config, streams: u64) -> TransportConfig {
     let mut transport = TransportConfig::default();
     // A tunnel's idle limit must not be undercut by its connection's (C-70). A TCP tunnel's longer one counts while the client keeps the
     // connection alive: a phone that is gone is not waited for an hour.
-    let idle = config.timeouts.udp_idle.max(Duration::from_secs(120));
+    let idle = config.timeouts.udp_idle.max(config.timeouts.idle);
     let mut cubic = CubicConfig::default();
     cubic.initial_window(32 * 1200);
     let mut mtu = MtuDiscoveryConfig::default();
