@@ -262,7 +262,16 @@ async fn the_first_head_is_the_last() {
     wrong.push(":nothing", "x");
     let error = client.request(&wrong).await.unwrap_err();
     assert!(matches!(error, ProbeError::Unanswered(StreamEnd::Unsendable(_))), "{error}");
+    // After one that cannot be sent, another can.
     let mut connection = head.clone();
     connection.push("connection", "close");
-    assert!(matches!(client.request(&connection).await, Err(ProbeError::Unanswered(StreamEnd::Unsendable(_)))));
+    let mut exchange = client.exchange().await.unwrap();
+    assert!(matches!(exchange.send_head(&connection).await, Err(StreamEnd::Unsendable(_))));
+    exchange.send_head(&head).await.unwrap();
+    let _held = relay.accept(&[]).await;
+    exchange.tcp().await.unwrap();
+
+    let mut exchange = client.exchange().await.unwrap();
+    drop(exchange.send);
+    assert_eq!((exchange.recv.ended().await, exchange.recv.ended().await), (StreamEnd::EndedHere, StreamEnd::EndedHere));
 }
