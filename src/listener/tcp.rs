@@ -135,6 +135,14 @@ pub async fn handshake(stream: TcpStream, tls: &Arc<rustls::ServerConfig>) -> Re
     Ok((stream, outbox, http))
 }
 
+/// How a client's connection broke, in words: the library's own send the reader to its documentation.
+pub fn broke(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "it ended without the end that TLS has for it".into(),
+        _ => error.to_string(),
+    }
+}
+
 /// The fatal alert 120 (RFC 7301 §3.2) as a record of its own (RFC 8446 §5.1, §6): rustls sends it only for names that do not match.
 const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 

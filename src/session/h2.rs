@@ -44,7 +44,7 @@ use crate::{
     config::memory,
     listener::{
         Pace,
-        tcp::{Outbox, Stream},
+        tcp::{self, Outbox, Stream},
     },
     proto::codes::h2_name,
 };
@@ -120,7 +120,7 @@ impl Transport {
         };
         match self.outbox.poll_send(cx) {
             // h2 learns of it by its next read or write; there may be none.
-            Poll::Ready(Err(error)) if polled.is_pending() => Poll::Ready(Some(Err(broke(&error)))),
+            Poll::Ready(Err(error)) if polled.is_pending() => Poll::Ready(Some(Err(broken(&error)))),
             _ => polled,
         }
     }
@@ -235,12 +235,12 @@ fn words(error: &h2::Error) -> String {
         )
     };
     match error.get_io() {
-        Some(error) => broke(error),
+        Some(error) => broken(error),
         None if error.is_remote() => format!("the client closed: {}", reason()),
         None => format!("the relay closed: {}", reason()),
     }
 }
 
-fn broke(error: &io::Error) -> String {
-    format!("the client's connection broke: {error}")
+fn broken(error: &io::Error) -> String {
+    format!("the client's connection broke: {}", tcp::broke(error))
 }

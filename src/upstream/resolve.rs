@@ -46,8 +46,9 @@ impl Resolver {
 
     /// The addresses of `name` in one family: `A` or `AAAA`. A name without any is [`Refusal::Unresolvable`] with rcode `NOERROR`.
     pub(super) async fn addresses(&self, name: &str, family: RecordType) -> Result<Vec<IpAddr>, Refusal> {
-        let mut name = Name::from_ascii(name).map_err(|_| Refusal::Unresolvable { rcode: None, info_code: None })?;
-        name.set_fqdn(true);
+        // Label by label: as a host name the library would refuse one that begins with a hyphen, and DNS holds such names. This one is absolute.
+        let name = Name::from_labels(name.split('.').map(str::as_bytes));
+        let name = name.map_err(|_| Refusal::Unresolvable { rcode: None, info_code: None })?;
         self.look_up(&name, family).await.map_err(|error| self.refusal(&error, &name, family))
     }
 
@@ -131,6 +132,14 @@ mod tests {
         assert_eq!(a, ["192.0.2.1".parse::<IpAddr>().unwrap(), "192.0.2.2".parse().unwrap()]);
         let aaaa = ask(&script, "x.test", RecordType::AAAA).await.unwrap();
         assert_eq!(aaaa, ["2001:db8::1".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn whatever_name_is_let_in_is_looked_up() {
+        let script = Script::start(|_, _| Answer::Addresses(&["192.0.2.1"])).await;
+        for name in ["-x.test", "x-.test", "_x._y.test", "xn--nxasmq6b.test", "1.2.x", "a"] {
+            ask(&script, name, RecordType::A).await.unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
+        }
     }
 
     #[tokio::test]

@@ -38,3 +38,12 @@ mod tcp;
 
 #[cfg(test)]
 mod lifecycle;
+
+#[cfg(test)]
+mod h2;
+
+#[cfg(test)]
+mod h1;
+
+#[cfg(test)]
+mod tls;

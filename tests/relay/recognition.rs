@@ -1,10 +1,10 @@
 //! Section B: what a request must look like.
 
-use masque_relay::config::Privacy;
+use masque_relay::{config::Privacy, proto::template::Template};
 
 use crate::support::{
-    Relay,
-    request::{Fields, ask, assert_accepted, assert_refused, path, refusal, set, tcp, udp},
+    Relay, descriptors,
+    request::{Fields, answer_to, ask, assert_accepted, assert_refused, path, refusal, set, tcp, udp},
     tcp::TcpEcho,
     udp::UdpTarget,
 };
@@ -13,11 +13,13 @@ use crate::support::{
 async fn c11_every_pseudo_header_is_needed_and_not_empty() {
     let relay = Relay::spawn(|_| {}).await;
     let client = relay.client().await;
+    let target = UdpTarget::silent().await;
     for name in [":method", ":protocol", ":scheme", ":authority", ":path"] {
-        let fields = udp(&client, &path("127.0.0.1", "9"));
+        let fields = udp(&client, &path("127.0.0.1", &target.address().port().to_string()));
         let dropped = fields.iter().filter(|field| field.0 != name).cloned().collect();
         assert_refused(&client, dropped, 400, "http_request_error", &format!("no {name}")).await;
         assert_refused(&client, set(fields, name, ""), 400, "http_request_error", &format!("empty {name}")).await;
+        assert_eq!(descriptors::towards(target.address()), [], "a socket was opened");
     }
     relay.finish().await;
 }
@@ -51,6 +53,12 @@ async fn c13_authority_and_host_agree() {
     let mut fields = tcp(&client, &authority);
     fields.push(("host".into(), authority));
     assert_accepted(&client, fields, "the same twice").await;
+
+    for (hosts, status) in [(vec!["relay.test"], 200), (vec!["other.test"], 400), (vec!["relay.test", "relay.test"], 400)] {
+        let mut fields = udp(&client, &path("127.0.0.1", "9"));
+        fields.extend(hosts.iter().map(|host| ("host".into(), host.to_string())));
+        assert_eq!(answer_to(&client, fields, "connect-udp").await.status, status, "{hosts:?}");
+    }
     relay.finish().await;
 }
 
@@ -84,13 +92,17 @@ async fn c15_other_methods_are_refused() {
 }
 
 #[tokio::test]
-async fn c18_the_default_template_is_served() {
-    let relay = Relay::spawn(|_| {}).await;
-    let target = UdpTarget::echo().await;
-    let client = relay.client().await;
-    let port = target.address().port().to_string();
-    assert_accepted(&client, udp(&client, &path("127.0.0.1", &port)), "the default template").await;
-    relay.finish().await;
+async fn c18_the_default_template_is_served_beside_others() {
+    let other = Template::parse("/masque?h={target_host}&p={target_port}").unwrap();
+    for templates in [vec![], vec![other]] {
+        let served = templates.len();
+        let relay = Relay::spawn(|config| config.templates = templates).await;
+        let client = relay.client().await;
+        assert_accepted(&client, udp(&client, &path("127.0.0.1", "9")), "the default template").await;
+        let status = answer_to(&client, udp(&client, "/masque?h=127.0.0.1&p=9"), "the other").await.status;
+        assert_eq!(status, [404, 200][served]);
+        relay.finish().await;
+    }
 }
 
 #[tokio::test]
@@ -156,8 +168,38 @@ async fn c23_zone_identifiers_are_refused() {
 async fn c24_encoded_trickery_names_no_host() {
     let relay = Relay::spawn(|_| {}).await;
     let client = relay.client().await;
-    for host in ["a%2Fb.test", "127.0.0.1%00", "%0d%0a", "%2531", "127.0.0.%2531", "a%7f.test", "%", "%4", "%zz"] {
+    for host in [
+        "a%2Fb.test",
+        "a.test%2F",
+        "..%2Fb.test",
+        "127.0.0.1%00",
+        "a.test%00",
+        "%00",
+        "%0d%0a",
+        "a.test%0a",
+        "%2531",
+        "127.0.0.%2531",
+        "%25%33%31",
+        "%252F",
+        "a.test%253A80",
+        "a%7f.test",
+        "a%20b.test",
+        "a.test%3F",
+        "a.test%23",
+        "a%40b.test",
+        "a.test%5C",
+        "%",
+        "%4",
+        "%zz",
+    ] {
         assert_refused(&client, udp(&client, &path(host, "9")), 400, "http_request_error", host).await;
+        assert_refused(&client, tcp(&client, &format!("{host}:9")), 400, "http_request_error", host).await;
+    }
+    assert_eq!(relay.dns.count_all(), 0, "a name was looked up");
+    // What is encoded once, and no trickery, is what it says.
+    for host in ["127.0.0.%31", "%31%32%37.0.0.1", "a%2Etest"] {
+        relay.dns.addresses("a.test", &["127.0.0.1".parse().unwrap()]);
+        assert_accepted(&client, udp(&client, &path(host, "9")), host).await;
     }
     relay.finish().await;
 }

@@ -13,10 +13,12 @@
 pub(crate) mod descriptors;
 pub(crate) mod dns;
 pub(crate) mod ends;
+pub(crate) mod h2;
 pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod request;
 pub(crate) mod tcp;
+pub(crate) mod tls;
 pub(crate) mod tunnels;
 pub(crate) mod udp;
 
@@ -123,6 +125,11 @@ impl Relay {
     /// Where it listens.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The CA of its certificate, PEM.
+    pub(crate) fn ca(&self) -> &str {
+        &self.ca
     }
 
     /// Options for a client of this relay: the CA trusted, the credentials added.

@@ -6,7 +6,7 @@
 
 use std::{
     future::Future,
-    io,
+    io::{self, IoSlice},
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -122,14 +122,15 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut out = self.out.lock();
-        ready!(out.poll_room(cx))?;
-        out.held.extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let mut out = self.out.lock();
+        if !out.gathering {
+            // Straight on: whoever writes here need not flush, as TLS does not behind an alert.
+            return Pin::new(&mut out.socket).poll_write_vectored(cx, bufs);
+        }
         ready!(out.poll_room(cx))?;
         let before = out.held.len();
         out.held.reserve(bufs.iter().map(|buf| buf.len()).sum());
@@ -143,9 +144,9 @@ impl AsyncWrite for Wire {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut out = self.out.lock();
-        if out.gathering { Poll::Ready(Ok(())) } else { out.poll_send(cx) }
+    /// Nothing is held but while gathering, and that is sent by [`Outbox::poll_send`].
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

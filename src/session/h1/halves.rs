@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use crate::{
     ended::{Ended, Reset},
-    listener::tcp::{Outbox, Stream},
+    listener::tcp::{Outbox, Stream, broke},
     session::capsules::PollWrite,
     tunnel::{ClientRead, ClientWrite, HEADROOM, ReadSize},
 };
@@ -77,7 +77,7 @@ impl H1Read {
                 self.size.learn(len);
                 Ok(Some(chunk.freeze()))
             }
-            Err(error) => Err(Ended::ClientLost(error.to_string())),
+            Err(error) => Err(Ended::ClientLost(broke(&error))),
         }
     }
 }
@@ -116,7 +116,7 @@ impl H1Write {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
         };
-        written.await.map_err(|error| Ended::ClientLost(error.to_string()))
+        written.await.map_err(|error| Ended::ClientLost(broke(&error)))
     }
 }
 
@@ -127,7 +127,7 @@ impl ClientWrite for H1Write {
 
     async fn finish(&mut self) -> Result<(), Ended> {
         self.over = true;
-        self.stream.shutdown().await.map_err(|error| Ended::ClientLost(error.to_string()))
+        self.stream.shutdown().await.map_err(|error| Ended::ClientLost(broke(&error)))
     }
 
     fn reset(&mut self, _: Reset) {
@@ -144,11 +144,11 @@ impl ClientWrite for H1Write {
 
 impl PollWrite for H1Write {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, Ended>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes).map_err(|error| Ended::ClientLost(error.to_string()))
+        Pin::new(&mut self.stream).poll_write(cx, bytes).map_err(|error| Ended::ClientLost(broke(&error)))
     }
 
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        Pin::new(&mut self.stream).poll_flush(cx).map_err(|error| Ended::ClientLost(error.to_string()))
+        Pin::new(&mut self.stream).poll_flush(cx).map_err(|error| Ended::ClientLost(broke(&error)))
     }
 }
 

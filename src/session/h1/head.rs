@@ -4,7 +4,12 @@ use bytes::{Bytes, BytesMut};
 use httparse::{EMPTY_HEADER, Status};
 use tokio::io::{AsyncReadExt, ReadHalf};
 
-use crate::{config::memory, listener::tcp::Stream, proto::head::Head, refusal::Refusal};
+use crate::{
+    config::memory,
+    listener::tcp::{Stream, broke},
+    proto::head::Head,
+    refusal::Refusal,
+};
 
 /// The largest head, bytes.
 const MAX_HEAD: usize = memory::HEAD as usize;
@@ -28,7 +33,7 @@ pub(super) async fn read(stream: &mut ReadHalf<Stream>) -> Read {
         match stream.read_buf(&mut buffer).await {
             Ok(0) => return Read::Nothing("the client closed the connection".into()),
             Ok(_) => {}
-            Err(error) => return Read::Nothing(format!("the client's connection broke: {error}")),
+            Err(error) => return Read::Nothing(format!("the client's connection broke: {}", broke(&error))),
         }
         match parse(&buffer) {
             Ok(Some((head, length))) => {

@@ -12,6 +12,7 @@ use h2::{RecvStream, SendStream, server::SendResponse};
 
 use crate::{
     ended::{Ended, Reset},
+    listener::tcp::broke,
     proto::codes::h2_name,
     session::{capsules::PollWrite, window::Share},
     tunnel::{ClientRead, ClientWrite, HEADROOM},
@@ -149,7 +150,7 @@ impl PollWrite for H2Write {
 /// Why a stream can no longer be used.
 pub(super) fn ended(error: &h2::Error) -> Ended {
     let Some(reason) = error.reason() else {
-        return Ended::ClientLost(error.to_string());
+        return Ended::ClientLost(error.get_io().map_or_else(|| error.to_string(), broke));
     };
     let code = u64::from(u32::from(reason));
     match (error.is_reset(), error.is_remote()) {

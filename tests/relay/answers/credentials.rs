@@ -85,9 +85,10 @@ async fn c45_malformed_comes_before_unknown_unknown_before_unserved_and_unserved
 #[tokio::test]
 async fn c46_only_a_whole_token_of_its_own_user_counts_and_none_is_ever_logged() {
     let relay = Relay::spawn(|config| config.access.tokens = vec![Token::new("alice", ALICE), Token::new("bob", BOB)]).await;
+    // It has no credentials of its own.
+    let client = relay.open(relay.stranger()).await;
     for value in [basic("alice", ALICE), basic("bob", BOB), bearer(ALICE), bearer(BOB)] {
-        let client = presenting(&relay, &[&value]).await;
-        assert_accepted(&client, udp(&client, &path("127.0.0.1", "9")), &value).await;
+        assert_accepted(&client, presenting(udp(&client, &path("127.0.0.1", "9")), &[&value]), &value).await;
     }
     let (head, tail) = ALICE.split_at(ALICE.len() - 1);
     let wrong = [
@@ -123,12 +124,11 @@ async fn c46_only_a_whole_token_of_its_own_user_counts_and_none_is_ever_logged()
     ];
     let mut answers = Vec::new();
     for value in &wrong {
-        let client = presenting(&relay, &[value]).await;
-        answers.push(answer_to(&client, tcp(&client, "nowhere.test:80"), value).await.head);
+        answers.push(answer_to(&client, presenting(tcp(&client, "nowhere.test:80"), &[value]), value).await.head);
     }
     // Two are no credential either, though each of them would be.
-    let client = presenting(&relay, &[&bearer(ALICE), &bearer(ALICE)]).await;
-    answers.push(answer_to(&client, tcp(&client, "nowhere.test:80"), "two").await.head);
+    let two = presenting(tcp(&client, "nowhere.test:80"), &[&bearer(ALICE), &bearer(ALICE)]);
+    answers.push(answer_to(&client, two, "two").await.head);
     for (answer, value) in answers.iter().zip(wrong.iter().map(String::as_str).chain(["two"])) {
         assert_eq!(answer.status(), Ok(407), "{value}");
         assert_eq!(answer, &answers[0], "{value}: an answer tells how wrong it was");
@@ -136,10 +136,10 @@ async fn c46_only_a_whole_token_of_its_own_user_counts_and_none_is_ever_logged()
     assert_eq!(relay.dns.count("nowhere.test"), 0);
 
     // Malformed requests, whose parts an error message might quote.
-    let client = presenting(&relay, &[&basic("alice", ALICE)]).await;
     for fields in
         [udp(&client, &path("127.0.0.1", "0")), without(udp(&client, "/"), ":scheme"), tcp(&client, &format!("alice:{ALICE}@x:80"))]
     {
+        let fields = presenting(fields, &[&basic("alice", ALICE)]);
         assert_eq!(refusal(&client, fields, "malformed").await.0, 400);
     }
     let log = relay.log().join("\n");
@@ -166,11 +166,10 @@ fn sha256_hex(text: &str) -> String {
     Token::new("", text).sha256.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A client with these values of `proxy-authorization`, right or wrong.
-async fn presenting(relay: &Relay, values: &[&str]) -> Client {
-    let mut options = relay.stranger();
-    options.fields = values.iter().map(|value| ("proxy-authorization".into(), value.to_string())).collect();
-    relay.open(options).await
+/// The same with these values of `proxy-authorization`, right or wrong.
+fn presenting(mut fields: Fields, values: &[&str]) -> Fields {
+    fields.extend(values.iter().map(|value| ("proxy-authorization".into(), value.to_string())));
+    fields
 }
 
 fn without(fields: Fields, name: &str) -> Fields {

@@ -68,12 +68,14 @@ impl Descriptors {
 }
 
 impl Socket {
-    /// Targets are known by their ports, clients by being UDP, unconnected and not on the relay's port.
+    /// Targets are known by their ports, clients by being UDP, unconnected and not on the relay's port, or TCP and
+    /// connected to it.
     fn is_the_fixtures(&self, own: &Own) -> bool {
         let target = TARGETS.lock().unwrap_or_else(PoisonError::into_inner).contains(&self.local.port());
         let unconnected = self.protocol == "udp" && self.remote.port() == 0;
-        let relay = own.relay.iter().any(|relay| relay.port() == self.local.port());
-        self.local == own.dns || target || unconnected && !relay
+        let is_relay = |address: SocketAddr| own.relay.iter().any(|relay| relay.port() == address.port());
+        let client = self.protocol == "tcp" && is_relay(self.remote);
+        self.local == own.dns || target || client || unconnected && !is_relay(self.local)
     }
 }
 

@@ -89,6 +89,11 @@ impl ScriptedDns {
         count(&self.shared.asked.borrow(), name)
     }
 
+    /// How many questions came, for whatever name.
+    pub(crate) fn count_all(&self) -> usize {
+        self.shared.asked.borrow().len()
+    }
+
     /// Waits until `name` was asked for `times` times.
     pub(crate) async fn asked(&self, name: &str, times: usize) {
         let mut asked = self.shared.asked.subscribe();
@@ -154,7 +159,8 @@ async fn answer(socket: Arc<UdpSocket>, shared: Arc<Shared>, question: Vec<u8>, 
             message.metadata.response_code = code;
             let mut edns = Edns::new();
             edns.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, info.to_be_bytes().to_vec()));
-            message.edns = Some(edns);
+            // Only who asks with EDNS is answered with it (RFC 6891 §7).
+            message.edns = question.edns.as_ref().map(|_| edns);
         }
         Reply::Silence => return,
         Reply::Held(_) => unreachable!("unwrapped above"),
