@@ -289,6 +289,18 @@ fn a_probe_without_the_token_is_told_what_is_missing() {
 }
 
 #[test]
+fn a_probe_speaks_the_version_it_is_told() {
+    let home = Home::new().with_certificate();
+    let relay = Relay::configured(&home, "");
+    for (number, name) in [("2", "HTTP/2"), ("3", "HTTP/3")] {
+        let shown = home.run(&["probe", &relay.url, "--ca", "certs/ca.pem", "--http", number, "--tcp", "127.0.0.1:9"]);
+        assert!(shown.starts_with("exit 1\n") && shown.contains("error: refused: status 407"), "{shown}");
+        let connected = shown.lines().find(|line| line.starts_with("connected to 127.0.0.1:")).expect(&shown);
+        assert!(connected.ends_with(name), "{connected}");
+    }
+}
+
+#[test]
 fn a_probe_that_does_not_trust_the_relay_is_told_how_to() {
     let home = Home::new().with_certificate();
     let relay = Relay::configured(&home, "");
