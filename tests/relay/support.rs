@@ -13,6 +13,7 @@
 pub(crate) mod descriptors;
 pub(crate) mod dns;
 pub(crate) mod log;
+pub(crate) mod namespace;
 pub(crate) mod tcp;
 pub(crate) mod tunnels;
 pub(crate) mod udp;
