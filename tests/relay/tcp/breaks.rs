@@ -1,6 +1,6 @@
 //! A side that breaks off: the other one must not take it for an end (C-76, C-77).
 
-use std::io::ErrorKind;
+use std::{io::ErrorKind, time::Duration};
 
 use bytes::Bytes;
 use masque_relay::{
@@ -104,6 +104,18 @@ async fn c77_an_abort_by_the_client_resets_the_target() {
         }
         assert_reset(&mut stream, way).await;
     }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c77_a_client_that_goes_silent_resets_the_target() {
+    let relay = Relay::spawn(|_| {}).await;
+    let target = TcpTarget::start().await;
+    // The shorter of both sides' idle limits is the connection's: after it each side forgets the other without a word.
+    let client = relay.client_with(|options| options.idle = Some(Duration::from_millis(500))).await;
+    let (_tunnel, mut stream) = pair(&client, &target).await;
+    assert_reset(&mut stream, "silent").await;
+    drop(stream);
     relay.finish().await;
 }
 
