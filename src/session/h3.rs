@@ -29,7 +29,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -68,6 +68,8 @@ const REFUSABLE: usize = 64;
 const GOAWAY_FIRST: u64 = (1 << 62) - 4;
 /// How long tunnels have to notice that their connection is gone.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long clients have to take the rest of what was finished, once the grace of a drain is over.
+const LAST_PACKETS: Duration = Duration::from_secs(1);
 
 /// What a client must know before it asks: extended CONNECT, HTTP Datagrams, and how large a head may be.
 fn settings() -> Settings {
@@ -141,6 +143,9 @@ enum Leaving {
 /// One request's head, being read.
 type Reading = Pin<Box<dyn Future<Output = Option<Ready>> + Send>>;
 
+/// What a request leaves behind: its answer or tunnel was finished, and resolves when the client has all of it.
+type Delivered = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A request whose head was read.
 struct Ready {
     read: Result<(Head, Bytes), Refusal>,
@@ -160,7 +165,9 @@ struct Session {
     streams: watch::Sender<u64>,
     heads: FuturesUnordered<Reading>,
     /// One task a request, and two for the datagrams.
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Option<Delivered>>,
+    /// Of requests that are over: closing now would cut off what the client does not have yet.
+    undelivered: FuturesUnordered<Delivered>,
     plumbing: HashSet<tokio::task::Id>,
     leaving: Leaving,
     /// The first stream that was not taken.
@@ -175,8 +182,8 @@ impl Session {
         let streams = watch::Sender::new(STREAMS);
         let mut tasks = JoinSet::new();
         let plumbing = HashSet::from([
-            tasks.spawn(Arc::clone(&datagrams).pump(streams.subscribe())).id(),
-            tasks.spawn(Arc::clone(&datagrams).drain_back()).id(),
+            tasks.spawn(Arc::clone(&datagrams).pump(streams.subscribe()).map(|()| None)).id(),
+            tasks.spawn(Arc::clone(&datagrams).drain_back().map(|()| None)).id(),
         ]);
         Self {
             link,
@@ -188,6 +195,7 @@ impl Session {
             streams,
             heads: FuturesUnordered::new(),
             tasks,
+            undelivered: FuturesUnordered::new(),
             plumbing,
             leaving: Leaving::No,
             next: 0,
@@ -209,6 +217,7 @@ impl Session {
                 },
                 Some(ready) = self.heads.next() => if let Some(ready) = ready { self.serve(ready) },
                 Some(done) = self.tasks.join_next_with_id() => self.note(done),
+                Some(()) = self.undelivered.next() => {}
                 () = gate.opened.notified() => self.grow(),
                 () = &mut silence, if !gate.is_open() => {
                     self.link.close(code::NO_ERROR, "no authenticated request in time");
@@ -218,10 +227,12 @@ impl Session {
                 () = worker.cut.cancelled() => {
                     // Each tunnel ends for that reason first, and says so to its client.
                     self.finish_tasks().await;
+                    self.last_packets().await;
                     self.link.close(code::NO_ERROR, "the relay stopped");
                 }
             }
             if matches!(self.leaving, Leaving::Closed(_)) && self.is_idle() {
+                self.last_packets().await;
                 self.link.close(code::NO_ERROR, "the relay is drained");
             }
         }
@@ -274,11 +285,13 @@ impl Session {
         };
         let capsule_stall = worker.config.timeouts.capsule_stall;
         let exchange = H3Exchange { head, send, recv, left, registration, datagrams: Arc::clone(&self.datagrams), capsule_stall };
+        let delivered: Delivered = Box::pin(exchange.send.delivered());
         self.tasks.spawn(async move {
             match unreadable {
                 None => super::serve(exchange, client, &worker, || gate.open(&link)).await,
                 Some(refusal) => super::refuse(exchange, client, &refusal, &worker).await,
             }
+            Some(delivered)
         });
         self.grow();
     }
@@ -294,10 +307,11 @@ impl Session {
         }
     }
 
-    fn note(&mut self, done: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
+    fn note(&mut self, done: Result<(tokio::task::Id, Option<Delivered>), tokio::task::JoinError>) {
         match done {
-            Ok((id, ())) => {
+            Ok((id, delivered)) => {
                 self.plumbing.remove(&id);
+                self.undelivered.extend(delivered);
             }
             Err(failed) => {
                 self.plumbing.remove(&failed.id());
@@ -307,7 +321,7 @@ impl Session {
     }
 
     fn is_idle(&self) -> bool {
-        self.heads.is_empty() && self.tasks.len() <= self.plumbing.len()
+        self.heads.is_empty() && self.tasks.len() <= self.plumbing.len() && self.undelivered.is_empty()
     }
 
     /// The first GOAWAY says that the relay is going, and takes nothing back.
@@ -321,6 +335,15 @@ impl Session {
     async fn reject_from_now_on(&mut self) {
         self.leaving = Leaving::Closed(self.next);
         self.desk.control().goaway(self.next).await;
+    }
+
+    /// Before the connection is closed: quinn sends nothing that still waits then.
+    async fn last_packets(&mut self) {
+        let delivered = async { while self.undelivered.next().await.is_some() {} };
+        timeout(LAST_PACKETS, delivered).await.unwrap_or_default();
+        self.undelivered.clear();
+        // Of a reset no arrival is told; but its packet leaves now.
+        tokio::task::yield_now().await;
     }
 
     /// Waits for the requests' last words: each has learnt by now that it is over.

@@ -7,6 +7,7 @@ use masque_relay::{
     proto::codes::h3,
 };
 use quinn::ConnectionError;
+use tokio::io::AsyncWriteExt;
 
 use crate::support::{
     PATIENCE, Relay,
@@ -62,6 +63,27 @@ async fn c79_a_draining_relay_rejects_later_streams_and_refuses_connections() {
     };
     let (cut, ()) = tokio::join!(server.drain(PATIENCE), work);
     assert_eq!(cut, 0);
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c79_a_drain_waits_until_the_client_has_all_of_a_finished_tunnel() {
+    const DOWNLOAD: usize = 4 << 20;
+    let mut relay = Relay::spawn(|_| {}).await;
+    let target = TcpTarget::start().await;
+    let client = relay.client().await;
+    let (mut tunnel, mut stream) = pair(&client, &target).await;
+    let server = relay.take_server();
+    let work = async {
+        client.goaway(2).await.unwrap();
+        tunnel.finish().unwrap();
+        stream.write_all(&vec![7; DOWNLOAD]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(tunnel.read_to_end(DOWNLOAD).await.unwrap().len(), DOWNLOAD);
+    };
+    let (cut, ()) = tokio::join!(server.drain(PATIENCE), work);
+    assert_eq!(cut, 0);
+    drop(stream);
     relay.finish().await;
 }
 
