@@ -202,6 +202,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn c70_a_connection_is_idle_no_sooner_than_its_tunnels() {
+        for (tunnel, connection) in [(30, 120), (120, 120), (600, 600)] {
+            let mut config = Config::default();
+            config.timeouts.udp_idle = Duration::from_secs(tunnel);
+            let shown = format!("{:?}", transport(&config, 1));
+            let wanted = format!("max_idle_timeout: Some({:?})", limit(connection * 1000));
+            assert!(shown.contains(&wanted), "{wanted} not in {shown}");
+        }
+    }
+
+    #[test]
     fn a_connection_id_names_its_worker() {
         let mut ids = WorkerIds(3);
         let (a, b) = (ids.generate_cid(), ids.generate_cid());

@@ -191,7 +191,7 @@ impl Session {
         let Self { transport, mut requests, closing, .. } = self;
         // The requests learn of it by the connection's end.
         drop(transport);
-        requests.finish().await;
+        requests.finish(|()| {}).await;
         let drained = || if draining { "the relay is drained" } else { "the client closed the connection" };
         let end = closing.map_or_else(|| end.unwrap_or_else(|| drained().into()), |why| format!("the relay closed: {why}"));
         (requests.count, end)
