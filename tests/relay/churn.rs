@@ -3,7 +3,6 @@
 
 use std::net::Ipv4Addr;
 
-use bytes::Bytes;
 use masque_relay::{probe::Client, proto::codes::h3};
 
 use crate::support::{
@@ -92,12 +91,12 @@ async fn abandon(way: usize, client: &Client, targets: &Targets) {
             }
             // Data on its way in both directions.
             5 => {
-                tunnel.send(Bytes::from_static(&[5; 40_000])).await.unwrap();
+                tunnel.send(vec![5; 40_000].into()).await.unwrap();
                 tunnel.recv().await.unwrap();
                 tunnel.reset(h3::REQUEST_CANCELLED).unwrap();
             }
             _ => {
-                tunnel.send(Bytes::from_static(&[6; 40_000])).await.unwrap();
+                tunnel.send(vec![6; 40_000].into()).await.unwrap();
                 drop(tunnel);
             }
         }

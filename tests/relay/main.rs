@@ -13,6 +13,9 @@ mod fixture;
 mod churn;
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod requests;
 
 #[cfg(test)]

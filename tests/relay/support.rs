@@ -13,6 +13,8 @@
 pub(crate) mod descriptors;
 pub(crate) mod dns;
 pub(crate) mod log;
+#[path = "../path/emulator.rs"]
+pub(crate) mod path;
 pub(crate) mod process;
 pub(crate) mod tcp;
 pub(crate) mod udp;
