@@ -37,7 +37,7 @@ async fn c72_memory_after_ten_thousand_abandoned_tunnels_is_that_after_one_thous
     let mut memory = Vec::new();
     for connection in 1..=TUNNELS / PER_CONNECTION {
         targets.churn(relay.client().await).await;
-        if connection * PER_CONNECTION % 1000 == 0 {
+        if (connection * PER_CONNECTION).is_multiple_of(1000) {
             relay.descriptors_back_at(idle).await;
             memory.push(relay.memory());
         }

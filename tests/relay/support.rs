@@ -16,6 +16,7 @@ pub(crate) mod log;
 #[path = "../path/emulator.rs"]
 pub(crate) mod path;
 pub(crate) mod process;
+pub(crate) mod siege;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
@@ -25,7 +26,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::Mutex,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use aws_lc_rs::digest;
@@ -50,8 +51,6 @@ pub(crate) const NAME: &str = "relay.test";
 
 /// No wait in a test is longer. A test has ten seconds in all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-
-const DAY: Duration = Duration::from_hours(24);
 
 /// A running relay and what belongs to it.
 pub(crate) struct Relay {
@@ -255,9 +254,6 @@ fn identity(names: &[&str]) -> Identity {
     let key = KeyPair::generate().expect("a key");
     let mut leaf = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("names");
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    // Ninety days, so that there is nothing to warn of.
-    let now = SystemTime::now();
-    (leaf.not_before, leaf.not_after) = ((now - DAY).into(), (now + DAY * 89).into());
     let chain = leaf.signed_by(&key, &issuer).expect("a leaf").pem();
     Identity { ca: ca_pem, chain, key: key.serialize_pem() }
 }
