@@ -165,7 +165,7 @@ async fn c78_clients_that_never_acknowledge_take_no_more_than_the_send_window() 
 }
 
 #[tokio::test]
-async fn c65_clients_that_never_read_capsules_take_no_more_than_they_permit() {
+async fn clients_that_never_read_capsules_take_no_more_than_they_permit() {
     let mut siege = Siege::start().await;
     let mut flood = Flood::default();
     let sent = flood.count();

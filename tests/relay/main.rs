@@ -16,6 +16,9 @@ mod churn;
 mod hostile;
 
 #[cfg(test)]
+mod moves;
+
+#[cfg(test)]
 mod requests;
 
 #[cfg(test)]
