@@ -10,6 +10,9 @@ mod support;
 mod fixture;
 
 #[cfg(test)]
+mod chain;
+
+#[cfg(test)]
 mod churn;
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub(crate) mod process;
 pub(crate) mod siege;
 pub(crate) mod tcp;
 pub(crate) mod udp;
+pub(crate) mod via;
 
 use std::{
     fmt::Debug,
@@ -32,6 +33,7 @@ use std::{
 use aws_lc_rs::digest;
 use masque_relay::{
     config::{Config, Token},
+    metrics::Snapshot,
     probe::{Client, Options},
     server::{Counters, Server},
 };
@@ -167,6 +169,11 @@ impl Relay {
         within(&format!("a log line with {needle:?}"), log::line(self.log_start, needle)).await
     }
 
+    /// The relay's counters now.
+    pub(crate) fn metrics(&self) -> Snapshot {
+        self.server.as_ref().expect("it was not taken").metrics()
+    }
+
     /// The server itself, to drain it in the middle of a test; nothing but [`Self::finish`] is of use afterwards.
     pub(crate) fn take_server(&mut self) -> Server {
         self.server.take().expect("it is taken once")
@@ -174,6 +181,15 @@ impl Relay {
 
     /// Ends everything and fails if something is left over.
     pub(crate) async fn finish(mut self) {
+        self.stop().await;
+        let own = descriptors::Own { dns: self.dns.address(), relay: self.addresses.clone() };
+        if descriptors::alone() {
+            until("the relay's descriptors to be closed", || self.before.left_over(&own), Vec::is_empty).await;
+        }
+    }
+
+    /// The same but for descriptors: those of another relay that goes on beside it cannot be told from its own.
+    pub(crate) async fn stop(&mut self) {
         self.finished = true;
         let clients = std::mem::take(&mut *self.clients.lock().expect("no test panics here"));
         for client in &clients {
@@ -190,10 +206,6 @@ impl Relay {
         assert_eq!(self.counters.open(), 0, "a gauge or a cap counts something: {:#?}", self.counters);
         let panics = log::panics();
         assert!(panics.is_empty(), "the relay panicked: {panics:#?}");
-        let own = descriptors::Own { dns: self.dns.address(), relay: self.addresses.clone() };
-        if descriptors::alone() {
-            until("the relay's descriptors to be closed", || self.before.left_over(&own), Vec::is_empty).await;
-        }
     }
 }
 
