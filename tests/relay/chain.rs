@@ -33,11 +33,11 @@ impl Chain {
         Self { first, second, outer, via }
     }
 
-    /// The inner connection, its first packets of 1200 bytes. It says that it takes packets of `most` bytes.
-    async fn inner(&self, most: u16) -> Client {
+    /// The inner connection, its first packets of `initial` bytes. It says that it takes packets of `most` bytes.
+    async fn inner(&self, initial: u16, most: u16) -> Client {
         let mut options = self.second.options();
         options.over = Some(self.via.clone());
-        options.initial_mtu = 1200;
+        options.initial_mtu = initial;
         options.max_udp_payload = most;
         self.second.open(options).await
     }
@@ -82,7 +82,7 @@ impl Chain {
 async fn two_hops_carry_packets_of_1200_bytes_from_the_first_round_trip() {
     // Both relays as they are by default.
     let chain = Chain::start(1350, 1350).await;
-    let inner = chain.inner(1200).await;
+    let inner = chain.inner(1200, 1200).await;
     chain.assert_nothing_was_lost();
     chain.carries(&inner).await;
     assert_eq!(chain.too_big(), [0, 0]);
@@ -94,7 +94,7 @@ async fn an_inner_connection_that_knows_what_the_first_hop_carries_loses_nothing
     let chain = Chain::start(1280, 1350).await;
     let room = chain.via.room();
     assert!((1200..1280).contains(&room), "{room}");
-    let inner = chain.inner(room).await;
+    let inner = chain.inner(1200, room).await;
     chain.assert_nothing_was_lost();
     chain.carries(&inner).await;
     assert_eq!(chain.too_big(), [0, 0]);
@@ -104,12 +104,18 @@ async fn an_inner_connection_that_knows_what_the_first_hop_carries_loses_nothing
 }
 
 #[tokio::test]
-async fn a_second_relay_that_starts_with_1200_bytes_fits_a_narrow_first_hop() {
-    let chain = Chain::start(1280, 1200).await;
+async fn a_second_relay_whose_first_packets_are_40_bytes_smaller_fits_the_first() {
+    let chain = Chain::start(1350, 1310).await;
+    assert_eq!(chain.via.room(), 1310);
     // The client says nothing of what fits.
-    let inner = chain.inner(1500).await;
+    let inner = chain.inner(1310, 1500).await;
     // ClientHello in two frames and Finished: neither was sent again. (The first hop may have dropped a probe of the second relay's by now.)
     assert_eq!(inner.quinn().stats().frame_tx.crypto, 3);
+    // And a QUIC handshake fits in that connection in turn.
+    let udp = UdpTarget::echo().await;
+    let mut tunnel = inner.connect_udp("127.0.0.1", udp.address().port()).await.unwrap();
+    tunnel.send(&[3; 1200]).unwrap();
+    assert_eq!(tunnel.recv().await.unwrap().payload[..], [3; 1200]);
     chain.carries(&inner).await;
     // The second relay has looked for more, and lost nothing but its probes.
     assert_eq!(inner.quinn().stats().path.black_holes_detected, 0);
@@ -118,9 +124,9 @@ async fn a_second_relay_that_starts_with_1200_bytes_fits_a_narrow_first_hop() {
 
 #[tokio::test]
 async fn an_inner_handshake_too_large_for_the_first_hop_is_late_and_whole() {
-    let chain = Chain::start(1280, 1350).await;
+    let chain = Chain::start(1350, 1350).await;
     // The second relay's answer does not fit: its timer, a second without a round trip to go by, sends it again in 1200 bytes.
-    let inner = chain.inner(1500).await;
+    let inner = chain.inner(1200, 1500).await;
     let ([out, back], crypto) = (chain.too_big(), inner.quinn().stats().frame_tx.crypto);
     assert!(out == 0 && back > 0 && crypto > 3, "{out} {back} {crypto}");
     chain.carries(&inner).await;
