@@ -99,7 +99,11 @@ impl Link {
             .max_udp_payload_size(options.max_udp_payload)
             .map_err(|_| ProbeError::Options("a max_udp_payload_size below 1200"))?;
         let runtime = quinn::default_runtime().expect("this is an async function on tokio");
-        let endpoint = quinn::Endpoint::new(endpoint_config, None, socket(local).map_err(bind)?, runtime).map_err(bind)?;
+        let endpoint = match options.over.clone() {
+            Some(over) => quinn::Endpoint::new_with_abstract_socket(endpoint_config, None, over, runtime),
+            None => quinn::Endpoint::new(endpoint_config, None, socket(local).map_err(bind)?, runtime),
+        };
+        let endpoint = endpoint.map_err(bind)?;
 
         let connecting =
             endpoint.connect_with(config, address, &options.server_name).map_err(|source| ProbeError::Start { address, source })?;

@@ -39,6 +39,8 @@ pub struct Options {
     pub template: Option<Template>,
     /// The local address; `None` is the wildcard of the relay's family, any port.
     pub bind: Option<SocketAddr>,
+    /// Carries our packets in place of a socket of our own, such as a tunnel through another relay.
+    pub over: Option<Arc<dyn quinn::AsyncUdpSocket>>,
     /// What our SETTINGS say, in this order, unchecked.
     pub settings: Settings,
     /// When our SETTINGS are sent.
@@ -107,6 +109,7 @@ impl Options {
             fields: Vec::new(),
             template: None,
             bind: None,
+            over: None,
             settings: Settings(vec![(H3_DATAGRAM, 1)]),
             settings_when: SettingsWhen::AtOnce,
             datagram_receive: Some(2 << 20),
