@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::crypto::rustls::QuicClientConfig;
 use tokio::{
     sync::{Mutex, watch},
     task::JoinSet,
@@ -56,10 +55,7 @@ impl Client {
     /// Does not wait for the relay's SETTINGS: [`Self::settings`] does. With 0-RTT data it does not wait for the handshake either; a relay that
     /// rejects the data makes all its streams end.
     pub async fn open(mut options: Options) -> Result<Self, ProbeError> {
-        let crypto = QuicClientConfig::try_from(options.tls()?).expect("TLS 1.3 has the suite that Initial packets need");
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(options.transport()?));
-
+        let config = options.quinn()?;
         let mut last = ProbeError::Options("an empty list of addresses");
         for address in &options.addresses {
             match Self::open_at(*address, &config, &options).await {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use quinn::crypto::rustls::QuicClientConfig;
 use rustls::{
     client::Resumption,
     crypto::aws_lc_rs,
@@ -75,6 +76,8 @@ pub struct Options {
     pub tickets: Tickets,
     /// Whether 0-RTT is tried where a ticket allows it.
     pub early_data: bool,
+    /// Whether the key exchange is X25519MLKEM768 where the relay has it; otherwise plain X25519, which costs both sides less.
+    pub post_quantum: bool,
     /// rustls resumes a session only under the very configuration that made it.
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -119,6 +122,7 @@ impl Options {
             patience: Some(Duration::from_secs(10)),
             tickets: Tickets::default(),
             early_data: false,
+            post_quantum: true,
             tls: None,
         }
     }
@@ -191,7 +195,15 @@ impl Options {
         head
     }
 
-    pub(super) fn transport(&self) -> Result<quinn::TransportConfig, ProbeError> {
+    /// What quinn makes of these options: for a connection without HTTP/3 on it.
+    pub fn quinn(&mut self) -> Result<quinn::ClientConfig, ProbeError> {
+        let crypto = QuicClientConfig::try_from(self.tls()?).expect("TLS 1.3 has the suite that Initial packets need");
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(self.transport()?));
+        Ok(config)
+    }
+
+    fn transport(&self) -> Result<quinn::TransportConfig, ProbeError> {
         let mut transport = quinn::TransportConfig::default();
         let idle = self.idle.map(quinn::IdleTimeout::try_from).transpose().map_err(|_| ProbeError::Options("the idle time-out"))?;
         transport
@@ -210,9 +222,9 @@ impl Options {
         Ok(transport)
     }
 
-    /// The TLS configuration; made once, so that clones of these options resume each other's sessions. Later changes of `roots` and `alpn` do
-    /// nothing.
-    pub(super) fn tls(&mut self) -> Result<Arc<rustls::ClientConfig>, ProbeError> {
+    /// The TLS configuration; made once, so that clones of these options resume each other's sessions. Later changes of `roots`, `alpn` and
+    /// `post_quantum` do nothing.
+    fn tls(&mut self) -> Result<Arc<rustls::ClientConfig>, ProbeError> {
         if let Some(tls) = &self.tls {
             return Ok(tls.clone());
         }
@@ -221,7 +233,11 @@ impl Options {
         for root in &self.roots {
             roots.add(root.clone()).map_err(tls)?;
         }
-        let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let mut provider = aws_lc_rs::default_provider();
+        if !self.post_quantum {
+            provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
+        }
+        let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(tls)?
             .with_root_certificates(roots)
