@@ -11,7 +11,7 @@ use crate::Failure;
 pub(crate) struct Meter {
     pid: u32,
     before: Cpu,
-    own: Duration,
+    own: Cpu,
     started: Instant,
 }
 
@@ -32,12 +32,14 @@ pub(crate) struct Figure {
     pub(crate) p99: Option<f64>,
     /// How much of its core the load took: near 1, it may be the load that was slow.
     pub(crate) load: Option<f64>,
+    /// How long relay and load stood ready without a core, as a share of the time: above a few per cent, others were at work on this machine.
+    pub(crate) waited: Option<f64>,
 }
 
 impl Figure {
     /// Of something that is no CPU.
     pub(crate) fn of(cost: f64) -> Self {
-        Self { cost, user: None, rate: None, loss: None, p50: None, p99: None, load: None }
+        Self { cost, user: None, rate: None, loss: None, p50: None, p99: None, load: None, waited: None }
     }
 }
 
@@ -45,21 +47,22 @@ impl Meter {
     /// Begins once process `pid` has had time to come to rest.
     pub(crate) async fn start(pid: u32) -> Result<Self, Failure> {
         sleep(SETTLE).await;
-        Ok(Self { pid, before: Cpu::of(pid)?, own: Cpu::of(std::process::id())?.total, started: Instant::now() })
+        Ok(Self { pid, before: Cpu::of(pid)?, own: Cpu::of(std::process::id())?, started: Instant::now() })
     }
 
     /// What `units` of work have cost. Waits a little for what the process does behind the last of them.
     pub(crate) async fn stop(self, units: f64) -> Result<Figure, Failure> {
         let wall = self.started.elapsed().as_secs_f64();
-        let own = (Cpu::of(std::process::id())?.total - self.own).as_secs_f64();
+        let own = Cpu::of(std::process::id())?.since(&self.own);
         sleep(SETTLE).await;
-        let after = Cpu::of(self.pid)?;
-        let (user, system) = (after.user - self.before.user, after.system - self.before.system);
+        let spent = Cpu::of(self.pid)?.since(&self.before);
+        let ticks = spent.user + spent.system;
         Ok(Figure {
-            user: (user + system > 0).then(|| user as f64 / (user + system) as f64),
+            user: (ticks > 0).then(|| spent.user as f64 / ticks as f64),
             rate: Some(units / wall),
-            load: Some(own / wall),
-            ..Figure::of((after.total - self.before.total).as_secs_f64() / units)
+            load: Some(own.total.as_secs_f64() / wall),
+            waited: Some((own.waited + spent.waited).as_secs_f64() / wall),
+            ..Figure::of(spent.total.as_secs_f64() / units)
         })
     }
 }
@@ -68,6 +71,8 @@ impl Meter {
 struct Cpu {
     /// Of all its threads, to the nanosecond. (Threads that have ended are forgotten: a relay's stay.)
     total: Duration,
+    /// What its threads have waited for a core.
+    waited: Duration,
     /// In ticks, only good for the ratio of the two.
     user: u64,
     system: u64,
@@ -75,17 +80,28 @@ struct Cpu {
 
 impl Cpu {
     fn of(pid: u32) -> Result<Self, Failure> {
-        let mut total = 0;
+        let (mut total, mut waited) = (0, 0);
         for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
             // One that ends while we look is not missed.
             if let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) {
                 total += field(&text, 0)?;
+                waited += field(&text, 1)?;
             }
         }
         let stat = read(format!("/proc/{pid}/stat"))?;
         // The name is in parentheses and may hold anything; utime and stime are the 14th and 15th field, the 12th and 13th behind it.
         let behind = stat.rsplit_once(')').ok_or("/proc/PID/stat has no name")?.1;
-        Ok(Self { total: Duration::from_nanos(total), user: field(behind, 11)?, system: field(behind, 12)? })
+        let (total, waited) = (Duration::from_nanos(total), Duration::from_nanos(waited));
+        Ok(Self { total, waited, user: field(behind, 11)?, system: field(behind, 12)? })
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            total: self.total - before.total,
+            waited: self.waited - before.waited,
+            user: self.user - before.user,
+            system: self.system - before.system,
+        }
     }
 }
 

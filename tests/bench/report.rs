@@ -61,8 +61,21 @@ impl Report {
 
     pub(crate) fn table(&self) -> String {
         let mut table = format!(
-            "{:<41} {:>9} {:<9} {:>15} {:>5} {:>7} {:>7} {:>19} {:>8}  {:>18} {:>7} {:>13} {:>5}\n",
-            "", "median", "unit", "least – most", "user", "× floor", "× rival", "bound (goal)", "", "rate", "loss", "p50 / p99 µs", "load"
+            "{:<41} {:>9} {:<9} {:>15} {:>5} {:>7} {:>7} {:>19} {:>8}  {:>18} {:>7} {:>13} {:>5} {:>6}\n",
+            "",
+            "median",
+            "unit",
+            "least – most",
+            "user",
+            "× floor",
+            "× rival",
+            "bound (goal)",
+            "",
+            "rate",
+            "loss",
+            "p50 / p99 µs",
+            "load",
+            "waited"
         );
         for (row, runs) in &self.rows {
             let Some(median) = median(runs) else {
@@ -74,7 +87,7 @@ impl Report {
             let share = |share: Option<f64>, digits| share.map_or_else(String::new, |share| format!("{:.digits$} %", share * 100.0));
             writeln!(
                 table,
-                "{:<41} {:>9} {:<9} {:>15} {:>5} {:>7} {:>7} {:>19} {:>8}  {:>18} {:>7} {:>13} {:>5}",
+                "{:<41} {:>9} {:<9} {:>15} {:>5} {:>7} {:>7} {:>19} {:>8}  {:>18} {:>7} {:>13} {:>5} {:>6}",
                 row.name,
                 number(figure.cost),
                 row.unit.name(),
@@ -88,6 +101,7 @@ impl Report {
                 share(figure.loss, 2),
                 figure.p50.zip(figure.p99).map_or_else(String::new, |(p50, p99)| format!("{p50:.0} / {p99:.0}")),
                 share(figure.load, 0),
+                share(figure.waited, 0),
             )
             .expect("a String takes all");
         }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use masque_relay::probe::Client;
-use tokio::{net::TcpListener, time::sleep};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use masque_relay::probe::{Client, UdpTunnel};
+use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use crate::{
     Failure,
@@ -13,84 +14,87 @@ use crate::{
     wire::{Socket, tunnel},
 };
 
-/// New connections, each with a UDP tunnel on it, one after the other; full handshakes.
+/// New connections by full handshakes, each with a UDP tunnel on it.
 pub(crate) async fn connections(subject: &Subject, post_quantum: bool, count: u64) -> Result<Figure, Failure> {
     let target = Socket::bind()?.address()?;
-    let mut meter = Meter::start(subject.pid).await?;
-    for number in 0..count + WARM_UP {
-        if number == WARM_UP {
-            meter = Meter::start(subject.pid).await?;
-        }
+    let host = target.ip().to_string();
+    repeat(subject, count, async || {
         if subject.on == On::Floor(Floor::Quinn) {
             let (_endpoint, connection) = subject.quinn().await?;
             connection.close(0_u32.into(), b"");
-            continue;
+            return Ok(());
         }
-        let mut options = subject.options();
-        options.post_quantum = post_quantum;
-        let client = Client::open(options).await?;
-        client.connect_udp(&target.ip().to_string(), target.port()).await?.finish()?;
-    }
-    meter.stop(count as f64).await
+        let client = subject.client_with(|options| options.post_quantum = post_quantum).await?;
+        Ok(client.connect_udp(&host, target.port()).await?.finish()?)
+    })
+    .await
 }
 
-/// New UDP tunnels on one connection, one after the other, each ended at once.
+/// New UDP tunnels on one connection, each ended at once.
 pub(crate) async fn udp_tunnels(subject: &Subject, count: u64) -> Result<Figure, Failure> {
     let target = Socket::bind()?.address()?;
     let (host, client) = (target.ip().to_string(), subject.client().await?);
-    let mut meter = Meter::start(subject.pid).await?;
-    for number in 0..count + WARM_UP {
-        if number == WARM_UP {
-            meter = Meter::start(subject.pid).await?;
-        }
+    repeat(subject, count, async || {
         let mut tunnel = client.connect_udp(&host, target.port()).await?;
         tunnel.finish()?;
         tunnel.ended().await;
-    }
-    meter.stop(count as f64).await
+        Ok(())
+    })
+    .await
 }
 
 /// The same over TCP.
 pub(crate) async fn tcp_tunnels(subject: &Subject, count: u64) -> Result<Figure, Failure> {
     let (target, client) = (TcpListener::bind(("127.0.0.1", 0)).await?, subject.client().await?);
     let authority = target.local_addr()?.to_string();
-    let mut meter = Meter::start(subject.pid).await?;
-    for number in 0..count + WARM_UP {
-        if number == WARM_UP {
-            meter = Meter::start(subject.pid).await?;
-        }
-        let (tunnel, accepted) = tokio::join!(client.connect_tcp(&authority), target.accept());
-        let mut tunnel = tunnel?;
-        drop(accepted?);
+    let mut accepting = JoinSet::new();
+    // Each ends as soon as it is there.
+    accepting.spawn(async move { while target.accept().await.is_ok() {} });
+    repeat(subject, count, async || {
+        let mut tunnel = client.connect_tcp(&authority).await?;
         tunnel.finish()?;
         tunnel.ended().await;
-    }
+        Ok(())
+    })
+    .await
+}
+
+/// CPU for one of `count` times `one`, some of them at once; a few are done before to warm up.
+async fn repeat(subject: &Subject, count: u64, one: impl AsyncFn() -> Result<(), Failure>) -> Result<Figure, Failure> {
+    let some = |count| stream::iter(0..count).map(Ok).try_for_each_concurrent(AT_ONCE, |_| one());
+    some(WARM_UP).await?;
+    let meter = Meter::start(subject.pid).await?;
+    some(count).await?;
     meter.stop(count as f64).await
 }
 
 /// Resident bytes of an idle connection with one UDP tunnel; with `further` tunnels a connection, of each of those.
 pub(crate) async fn memory(subject: &Subject, connections: u64, further: u64) -> Result<Figure, Failure> {
     let mut held = Vec::new();
-    let mut clients = Vec::new();
-    for _ in 0..WARM_UP {
-        clients.push(subject.client().await?);
-        held.push(tunnel(clients.last().ok_or("just pushed")?).await?);
-    }
+    let _warm = connected(subject, &mut held, WARM_UP).await?;
     let mut before = rested(subject).await?;
-    for _ in 0..connections {
-        clients.push(subject.client().await?);
-        held.push(tunnel(clients.last().ok_or("just pushed")?).await?);
-    }
+    let clients = connected(subject, &mut held, connections).await?;
     if further == 0 {
         return Ok(Figure::of((rested(subject).await? - before) / connections as f64));
     }
     before = rested(subject).await?;
-    for client in &clients[WARM_UP as usize..] {
+    for client in &clients {
         for _ in 0..further {
             held.push(tunnel(client).await?);
         }
     }
     Ok(Figure::of((rested(subject).await? - before) / (connections * further) as f64))
+}
+
+/// `count` connections with a tunnel each.
+async fn connected(subject: &Subject, held: &mut Vec<(UdpTunnel, Socket)>, count: u64) -> Result<Vec<Client>, Failure> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let client = subject.client().await?;
+        held.push(tunnel(&client).await?);
+        clients.push(client);
+    }
+    Ok(clients)
 }
 
 /// What is resident once nothing has happened for a while.
@@ -101,3 +105,6 @@ async fn rested(subject: &Subject) -> Result<f64, Failure> {
 
 /// Those that come first and are not counted: they touch what all share.
 const WARM_UP: u64 = 10;
+
+/// What is set up at the same time.
+const AT_ONCE: usize = 8;

@@ -137,31 +137,39 @@ fn adjust(options: &mut Options) {
     options.initial_mtu = 1452;
     options.datagram_send = 1 << 20;
     options.datagram_receive = Some(4 << 20);
-    options.patience = Some(PATIENCE);
     options.post_quantum = false;
 }
 
 impl Subject {
-    /// Options for a connection to it, with a TLS session of its own.
-    pub(crate) fn options(&self) -> Options {
+    /// A connection to it.
+    pub(crate) async fn client(&self) -> Result<Client, Failure> {
+        self.client_with(|_| {}).await
+    }
+
+    /// A connection for packets: one that does not come soon is lost. Without datagrams, all that comes must come in capsules.
+    pub(crate) async fn client_for_packets(&self, datagrams: bool) -> Result<Client, Failure> {
+        self.client_with(|options| {
+            options.patience = Some(PATIENCE);
+            if !datagrams {
+                options.datagram_receive = None;
+                options.settings.0.clear();
+            }
+        })
+        .await
+    }
+
+    /// A connection with other options.
+    pub(crate) async fn client_with(&self, change: impl FnOnce(&mut Options)) -> Result<Client, Failure> {
+        let mut options = self.options();
+        change(&mut options);
+        Ok(Client::open(options).await?)
+    }
+
+    /// Every connection has a TLS session of its own.
+    fn options(&self) -> Options {
         let mut options = self.options.clone();
         options.tickets = Tickets::default();
         options
-    }
-
-    /// A connection to it.
-    pub(crate) async fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::open(self.options()).await?)
-    }
-
-    /// The same; without datagrams, all that comes must come in capsules.
-    pub(crate) async fn client_with_datagrams(&self, datagrams: bool) -> Result<Client, Failure> {
-        let mut options = self.options();
-        if !datagrams {
-            options.datagram_receive = None;
-            options.settings.0.clear();
-        }
-        Ok(Client::open(options).await?)
     }
 
     /// A connection to it without HTTP/3.

@@ -148,7 +148,7 @@ async fn finish(subject: &Subject, meter: Option<Meter>, tally: &Tally) -> Resul
 
 /// Client to target alone.
 pub(crate) async fn out(subject: &Subject, count: u64) -> Result<Figure, Failure> {
-    let client = subject.client().await?;
+    let client = subject.client_for_packets(true).await?;
     let (tunnel, mut target) = tunnel(&client).await?;
     let payload = [0; PAYLOAD];
     let mut figure = None;
@@ -172,7 +172,7 @@ pub(crate) async fn out(subject: &Subject, count: u64) -> Result<Figure, Failure
 
 /// Target to client alone.
 pub(crate) async fn back(subject: &Subject, sending: Sending, count: u64) -> Result<Figure, Failure> {
-    let client = subject.client().await?;
+    let client = subject.client_for_packets(true).await?;
     let (mut tunnel, target) = tunnel(&client).await?;
     let burst = vec![Bytes::from_static(&[0; PAYLOAD]); if sending == Sending::Singly { 1 } else { BURST }];
     let mut figure = None;

@@ -229,7 +229,7 @@ impl Wires {
                     all.push(Wire::Quinn(connection, endpoint));
                 }
                 On::Relay => {
-                    let client = subject.client_with_datagrams(!shape.capsules).await?;
+                    let client = subject.client_for_packets(!shape.capsules).await?;
                     for _ in 0..shape.tunnels {
                         let (tunnel, target) = tunnel(&client).await?;
                         targets.spawn(target.echo(shape.sending));
