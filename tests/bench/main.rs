@@ -81,7 +81,8 @@ async fn measure(arguments: &Arguments, now: SystemTime) -> Result<(), Failure> 
             report.add(row.name, run);
         }
     }
-    stdout().write_all(report.table().as_bytes())?;
+    let table = if arguments.markdown { report.markdown() } else { report.table() };
+    stdout().write_all(table.as_bytes())?;
     if let Some(path) = &arguments.json {
         let relay = arguments.peer.as_deref().unwrap_or(concat!("masque-relay ", env!("CARGO_PKG_VERSION")));
         let json = report.json(relay);

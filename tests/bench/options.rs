@@ -30,6 +30,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
+    /// Print the table as the README has it
+    #[arg(long)]
+    pub(crate) markdown: bool,
+
     /// The `--json` of another run, best of a rival in the same hour: ratios to it are shown, and the bounds that are ratios judged
     #[arg(long, value_name = "FILE")]
     pub(crate) against: Option<PathBuf>,

@@ -108,6 +108,23 @@ impl Report {
         table
     }
 
+    /// Without what only whoever measures wants to know.
+    pub(crate) fn markdown(&self) -> String {
+        let mut table = "| | measured | bound (goal) | × floor |\n| --- | --- | --- | --- |\n".to_owned();
+        for (row, runs) in &self.rows {
+            let Some(Median { figure, .. }) = median(runs) else { continue };
+            let trip = match (row.unit, figure.p50) {
+                (Unit::Packet, Some(trip)) => format!("; round trip {trip:.0} µs"),
+                _ => String::new(),
+            };
+            let floor = self.floor(row).map_or_else(|| "–".into(), |floor| format!("{:.2}", figure.cost / floor));
+            let limits = Some(limits(row)).filter(|limits| !limits.is_empty()).unwrap_or_else(|| "–".into());
+            writeln!(table, "| {} | {} {}{trip} | {limits} | {floor} |", row.name, number(figure.cost), row.unit.name())
+                .expect("a String takes all");
+        }
+        table
+    }
+
     pub(crate) fn json(&self, relay: &str) -> String {
         let rows = self.rows.iter().map(|(row, runs)| {
             let median = median(runs);

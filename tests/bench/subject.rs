@@ -66,11 +66,13 @@ impl<'a> Ground<'a> {
         fs::write(files.path().join("ca.pem"), authority.pem())?;
         fs::write(files.path().join("chain.pem"), &pair.chain)?;
         fs::write(files.path().join("key.pem"), pair.key.as_bytes())?;
+        // Without Retry: a thousand handshakes a second are no attack here.
         fs::write(
             files.path().join("relay.toml"),
             format!(
                 "listen = [\"{NAME}:0\"]\nworkers = 1\n[certificate]\nchain = \"chain.pem\"\nkey = \"key.pem\"\n\
-                 [access]\ntokens = [{{ user = \"bench\", sha256 = \"{hash}\" }}]\n[rules]\nallow_private = true\n"
+                 [access]\ntokens = [{{ user = \"bench\", sha256 = \"{hash}\" }}]\n[rules]\nallow_private = true\n\
+                 [quic]\nretry = \"never\"\n"
             ),
         )?;
         Ok(Self { arguments, files, core, own })
