@@ -37,7 +37,11 @@ use std::{
 
 use clap::Parser;
 use masque_relay::sys;
-use tokio::{runtime, time::timeout};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
 
 use options::Arguments;
 use report::Report;
@@ -54,9 +58,15 @@ fn main() -> ExitCode {
     let ended = runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
         runtime.block_on(async {
             sys::raise_descriptor_limit()?;
-            match arguments.serve_floor {
-                Some(floor) => floor.serve().await,
-                None => measure(&arguments, now).await,
+            if let Some(floor) = arguments.serve_floor {
+                return floor.serve().await;
+            }
+            // What was started ends with its guard, which a signal alone would not drop.
+            let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+            tokio::select! {
+                measured = measure(&arguments, now) => measured,
+                _ = interrupt.recv() => Err("interrupted".into()),
+                _ = terminate.recv() => Err("terminated".into()),
             }
         })
     });

@@ -1,6 +1,9 @@
 //! Packets: one way alone, there and back, at a pace, one by one.
 
-use std::os::fd::OwnedFd;
+use std::{
+    os::fd::OwnedFd,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
@@ -27,10 +30,15 @@ pub(crate) const ONE: Shape = Shape { connections: 1, tunnels: 1, sending: Sendi
 /// Packets in flight where one direction alone is measured.
 const WINDOW: u64 = 64;
 
+/// Every packet's number is its own; the packets that open a tunnel carry 0.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
 /// What was sent and what came back.
 struct Tally {
     sent: u64,
     received: u64,
+    /// The number its first packet carries: one that comes too late belongs to a tally before.
+    first: u64,
     /// When each packet left.
     left: Vec<Instant>,
     /// Nanoseconds.
@@ -39,21 +47,23 @@ struct Tally {
 
 impl Tally {
     fn new(count: u64) -> Result<Self, Failure> {
-        Ok(Self { sent: 0, received: 0, left: Vec::with_capacity(count as usize), trips: Histogram::new(3)? })
+        let first = NUMBERS.fetch_add(count, Relaxed);
+        Ok(Self { sent: 0, received: 0, first, left: Vec::with_capacity(count as usize), trips: Histogram::new(3)? })
     }
 
     async fn send(&mut self, wire: &mut Wire) -> Result<(), Failure> {
         let mut payload = vec![0; PAYLOAD];
-        payload[..8].copy_from_slice(&self.sent.to_be_bytes());
+        payload[..8].copy_from_slice(&(self.first + self.sent).to_be_bytes());
         self.sent += 1;
         self.left.push(Instant::now());
         wire.send(payload.into()).await
     }
 
     fn note(&mut self, payload: &[u8]) -> Result<(), Failure> {
+        let number = payload.first_chunk().filter(|_| payload.len() == PAYLOAD).ok_or("a packet came back changed")?;
+        let Some(at) = u64::from_be_bytes(*number).checked_sub(self.first) else { return Ok(()) };
+        let left = self.left.get(at as usize).ok_or("a packet came that was never sent")?;
         self.received += 1;
-        let number = payload.first_chunk().map(|bytes| u64::from_be_bytes(*bytes)).filter(|_| payload.len() == PAYLOAD);
-        let left = number.and_then(|number| self.left.get(number as usize)).ok_or("a packet came that was never sent")?;
         Ok(self.trips.record(left.elapsed().as_nanos() as u64)?)
     }
 
