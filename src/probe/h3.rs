@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::{VarInt, crypto::rustls::QuicClientConfig};
+use quinn::VarInt;
 use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
@@ -89,9 +89,7 @@ impl Link {
         shared: &Shared,
     ) -> Result<(quinn::Connection, quinn::Endpoint, bool), ProbeError> {
         let options = &shared.options;
-        let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 has the suite that Initial packets need");
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(options.transport()?));
+        let config = options.quic(tls)?;
         let local = options.local(address);
         let bind = |source| ProbeError::Bind { address: local, source };
         let mut endpoint_config = quinn::EndpointConfig::default();
