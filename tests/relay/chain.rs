@@ -42,10 +42,10 @@ impl Chain {
         self.second.open(options).await
     }
 
-    /// A megabyte through CONNECT and a payload through CONNECT-UDP, there and back, over both relays.
+    /// Half a megabyte through CONNECT and a payload through CONNECT-UDP, there and back, over both relays.
     async fn carries(&self, inner: &Client) {
         let (tcp, udp) = (TcpEcho::start().await, UdpTarget::echo().await);
-        let sent: Bytes = (0..1_u32 << 18).flat_map(u32::to_be_bytes).collect();
+        let sent: Bytes = (0..1_u32 << 17).flat_map(u32::to_be_bytes).collect();
         let (mut send, mut recv) = inner.connect_tcp(&tcp.address().to_string()).await.unwrap().split();
         let there = async {
             send.send(sent.clone()).await.unwrap();
