@@ -5,12 +5,12 @@ mod denials;
 mod discarded;
 
 use hickory_resolver::proto::{op::ResponseCode, rr::RecordType};
-use masque_relay::probe::{Answer, Client};
+use masque_relay::probe::Answer;
 use proptest::{prelude::*, strategy::ValueTree, string::string_regex, test_runner::TestRunner};
 use sfv::{BareItem, ListEntry, Parser};
 
 use crate::support::{
-    Relay,
+    Client, Relay,
     dns::Reply,
     request::{accepted, answer_to, assert_accepted, assert_refused, path, refusal, set, tcp, udp, values},
     tcp::{TcpEcho, closed_port},

@@ -10,6 +10,7 @@
 //! [`Relay::finish`] closes the clients, drains the relay and fails the test where a tunnel, a gauge, a thread, a socket or a descriptor is left
 //! over, or where a task of the relay panicked. The relay's log is printed when the test fails.
 
+pub(crate) mod client;
 pub(crate) mod descriptors;
 pub(crate) mod dns;
 pub(crate) mod ends;
@@ -21,13 +22,13 @@ pub(crate) mod tcp;
 pub(crate) mod tls;
 pub(crate) mod tunnels;
 pub(crate) mod udp;
+pub(crate) mod versions;
 
 use std::{
     fmt::Debug,
     future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
-    sync::Mutex,
     time::{Duration, SystemTime},
 };
 
@@ -35,13 +36,16 @@ use aws_lc_rs::digest;
 use masque_relay::{
     config::{Config, Token},
     metrics::Snapshot,
-    probe::{Client, Closer, Http, Options},
+    probe::{Http, Options},
     server::{Counters, Server},
 };
 use tokio::time::{interval, timeout};
 
+pub(crate) use client::Client;
+use client::Closers;
 use descriptors::Descriptors;
 use dns::ScriptedDns;
+pub(crate) use versions::on_versions;
 
 /// The one user of every relay here.
 pub(crate) const USER: &str = "user";
@@ -71,7 +75,7 @@ pub(crate) struct Relay {
     log_start: usize,
     before: Descriptors,
     /// Closed at the end, so that a test need not drop what it holds.
-    clients: Mutex<Vec<Closer>>,
+    clients: Closers,
     _files: tempfile::TempDir,
 }
 
@@ -96,6 +100,8 @@ impl Relay {
         let mut config = Config { listen: addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect(), ..Config::default() };
         config.certificate.chain = written(files.path(), "chain.pem", &identity.chain);
         config.certificate.key = written(files.path(), "key.pem", &identity.key);
+        // Every version, as the tests are of all of them.
+        config.http.h1 = true;
         config.access.tokens = vec![token(USER, TOKEN)];
         config.rules.allow_private = true;
         config.dns.servers = vec![dns.address()];
@@ -112,7 +118,7 @@ impl Relay {
             log_start,
             finished: false,
             before,
-            clients: Mutex::default(),
+            clients: Closers::default(),
             _files: files,
         }
     }
@@ -167,9 +173,7 @@ impl Relay {
 
     /// A client with options made elsewhere.
     pub(crate) async fn open(&self, options: Options) -> Client {
-        let client = Client::open(options).await.expect("the relay takes a connection");
-        self.clients.lock().expect("no test panics here").push(client.closer());
-        client
+        Client::open(options, self.clients.clone()).await.expect("the relay takes a connection")
     }
 
     /// The lines the relay has logged so far.
@@ -195,12 +199,7 @@ impl Relay {
     /// Ends everything and fails if something is left over.
     pub(crate) async fn finish(mut self) {
         self.finished = true;
-        let clients = std::mem::take(&mut *self.clients.lock().expect("no test panics here"));
-        for client in &clients {
-            // H3_NO_ERROR; one that is closed already stays as it was.
-            client.close(0x100, b"");
-        }
-        drop(clients);
+        self.clients.close();
         if let Some(server) = self.server.take() {
             // Without the drain's help: nothing keeps a connection or a tunnel that its client has given up.
             until("connections and tunnels to be over", || self.counters.open(), |open| *open == 0).await;

@@ -1,13 +1,10 @@
 //! Who asks: what counts as a credential, what comes before it, and what is kept from those who have none.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use masque_relay::{
-    config::{Rule, Token},
-    probe::Client,
-};
+use masque_relay::config::{Rule, Token};
 
 use crate::support::{
-    Relay,
+    Client, Relay,
     request::{Fields, answer_to, assert_accepted, path, refusal, set, tcp, udp},
     tcp::TcpEcho,
 };

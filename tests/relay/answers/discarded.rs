@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use masque_relay::{
-    probe::{Client, RawExchange, StreamEnd},
+    probe::{RawExchange, StreamEnd},
     proto::codes::h3,
 };
 use tokio::time::Instant;
 
 use crate::support::{
-    Relay,
+    Client, Relay,
     request::{Fields, ask, path, tcp, udp},
 };
 

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use masque_relay::{config::Rule, probe::Client, refusal::Denial};
+use masque_relay::{config::Rule, refusal::Denial};
 
 use crate::support::{
-    Relay,
+    Client, Relay,
     ends::assert_works,
     request::{Fields, answer_to, assert_refused, path, refusal, tcp, udp},
     tcp::TcpEcho,
