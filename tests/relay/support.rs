@@ -164,7 +164,14 @@ impl Relay {
         self.client_with(|options| options.http = http).await
     }
 
-    /// The same, its options changed first.
+    /// The same without credentials.
+    pub(crate) async fn stranger_over(&self, http: Http) -> Client {
+        let mut options = self.stranger();
+        options.http = http;
+        self.open(options).await
+    }
+
+    /// One with credentials, its options changed first.
     pub(crate) async fn client_with(&self, change: impl FnOnce(&mut Options)) -> Client {
         let mut options = self.options();
         change(&mut options);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use masque_relay::{
-    probe::{Answer, Http, RawExchange},
+    probe::{Answer, Http, ProbeError, RawExchange},
     proto::head::Head,
 };
 
@@ -105,6 +105,12 @@ pub(crate) fn tcp(client: &Client, authority: &str) -> Fields {
     with_credentials(client, &[(":method", "CONNECT"), (":authority", authority)])
 }
 
+/// A request by another method, credentials included.
+pub(crate) fn method(client: &Client, method: &str) -> Fields {
+    let fields = udp(client, &path("127.0.0.1", "9")).into_iter().filter(|field| field.0 != ":protocol").collect();
+    set(fields, ":method", method)
+}
+
 fn with_credentials(client: &Client, head: &[(&str, &str)]) -> Fields {
     let mut fields: Fields = head.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     fields.extend(client.options().fields.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -123,6 +129,11 @@ pub(crate) fn set(mut fields: Fields, name: &str, value: &str) -> Fields {
 
 /// Sends a head as it is, right or wrong.
 pub(crate) async fn ask(client: &Client, fields: &Fields) -> RawExchange {
+    try_ask(client, fields).await.unwrap_or_else(|error| panic!("{fields:?}: {error}"))
+}
+
+/// The same where the version may have no way to say it.
+pub(crate) async fn try_ask(client: &Client, fields: &Fields) -> Result<RawExchange, ProbeError> {
     let fields = fields.iter().map(|(name, value)| (Bytes::from(name.clone()), Bytes::from(value.clone()))).collect();
-    client.request(&Head { fields }).await.expect("the head goes out")
+    client.request(&Head { fields }).await
 }
