@@ -30,7 +30,7 @@ pub(crate) struct Siege {
     /// RSS before the attack, KiB.
     before: u64,
     idle_descriptors: usize,
-    neighbour: Client,
+    neighbour: super::Client,
     tcp: TcpTunnel,
     udp: UdpTunnel,
     echo: TcpEcho,
