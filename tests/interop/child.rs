@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-use std::{env, thread};
+use std::{env, mem, thread};
 
 /// A running server. Dropping it kills and reaps it; if the test failed, prints what it said.
 pub(crate) struct Child {
@@ -35,6 +35,18 @@ impl Child {
         let mut child = Self { name, process, lines, said: Vec::new() };
         let line = child.wait_for(sign);
         (child, line)
+    }
+
+    /// SIGTERM, and waits for the end; returns all that it said.
+    pub(crate) fn end(mut self) -> Vec<String> {
+        output_of(tool("sh").args(["-c", &format!("kill -TERM {}", self.process.id())]));
+        // Ends when the process does: it held the other end of both streams.
+        while let Ok(line) = self.lines.recv_timeout(START) {
+            self.said.push(line);
+        }
+        let ended = self.process.wait().unwrap_or_else(|error| panic!("cannot wait for {}: {error}", self.name));
+        assert!(ended.success(), "{}: {ended}", self.name);
+        mem::take(&mut self.said)
     }
 
     fn wait_for(&mut self, sign: &str) -> String {
@@ -80,7 +92,7 @@ pub(crate) fn tool(name: &str) -> Command {
     Command::new(found.unwrap_or_else(|| panic!("{name} is not installed: run tests/run")))
 }
 
-/// A script of this folder, in the Python that has aioquic.
+/// A script of this folder, in the Python that has aioquic and h2.
 pub(crate) fn python(script: &str, arguments: &[&dyn AsRef<OsStr>]) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let interpreter = root.join("target/interop-venv/bin/python");
