@@ -1,11 +1,11 @@
-//! Debian's Chromium, with the relay for its proxy: CONNECT, over HTTP/2 where an HTTPS proxy speaks it.
+//! Debian's Chromium (or Chrome), with the relay for its proxy: CONNECT, over HTTP/2 where an HTTPS proxy speaks it.
 
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path, process::Command};
 
 use tempfile::TempDir;
 
 use crate::{
-    child::{Child, output_of, tool},
+    child::{Child, any_tool, output_of, tool},
     relay::Relay,
     servers::{TLS, dnsmasq, nginx},
 };
@@ -17,7 +17,7 @@ fn a_page_of_sixty_resources_comes_through_connect_on_http2() {
     trust(&site.relay.ca(), home.path());
 
     let (chromium, title) = Child::start(&mut site.browse(home.path()), "<title>");
-    chromium.end();
+    chromium.ended();
 
     // Every script ran, every sheet and every image is what it was written as.
     assert!(title.contains("<title>20 20 20</title>"), "{title}");
@@ -39,7 +39,7 @@ fn a_relay_whose_ca_is_not_trusted_gets_no_request() {
     let home = TempDir::new().unwrap();
 
     let (chromium, _) = Child::start(&mut site.browse(home.path()), "Page load failed: net::ERR_PROXY_CERTIFICATE_INVALID");
-    chromium.end();
+    chromium.ended();
 
     let log = site.relay.end();
     assert!(log.iter().all(|line| line["http"].is_null()), "{log:#?}");
@@ -71,7 +71,7 @@ impl Site {
 
     /// Chromium without a window, which prints the page as it is once all of it has loaded.
     fn browse(&self, home: &Path) -> Command {
-        let mut command = tool("chromium");
+        let mut command = any_tool(&["chromium", "google-chrome"]);
         command
             .env("HOME", home)
             // No sandbox: root, in a container, has none to offer.

@@ -16,6 +16,7 @@ from h2.events import (
     StreamReset,
     WindowUpdated,
 )
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
 from masque import Session, Trouble
@@ -88,8 +89,8 @@ class Http2(Session):
                 for event in self._http.receive_data(data):
                     self._hear(event)
                 self._flush()
-        except OSError as error:
-            why = f"connection broken: {error}"
+        except (OSError, ProtocolError) as error:
+            why = f"connection broken: {error!r}"
         self.lost(why)
 
     def _hear(self, event):
