@@ -15,6 +15,7 @@ pub(crate) mod dns;
 pub(crate) mod ends;
 pub(crate) mod h2;
 pub(crate) mod log;
+pub(crate) mod namespace;
 pub(crate) mod process;
 pub(crate) mod request;
 pub(crate) mod tcp;

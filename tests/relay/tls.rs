@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::support::{
     Relay, USER,
-    ends::assert_works,
+    ends::{assert_echoes, assert_works},
     tcp::TcpEcho,
     tls::{connect, with_http1},
     within,
@@ -76,6 +76,23 @@ async fn c08_a_client_that_never_authenticates_is_let_go_on_http_2() {
     client.closed().await.unwrap();
     let line = relay.logged("connection closed").await;
     assert!(line.contains("no authenticated request in time"), "{line}");
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_for_nothing_is_let_go_on_http_2() {
+    let relay = Relay::spawn(|config| config.timeouts.idle = Duration::from_millis(300)).await;
+    let echo = TcpEcho::start().await;
+    let client = relay.client_over(Http::H2).await;
+    // A tunnel keeps it.
+    let mut tunnel = client.connect_tcp(&echo.address().to_string()).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(600), client.closed()).await;
+    assert!(early.is_err(), "{early:?}");
+    assert_echoes(&mut tunnel).await;
+    drop(tunnel);
+    client.closed().await.unwrap();
+    let line = relay.logged("connection closed").await;
+    assert!(line.contains("the client asks for nothing"), "{line}");
     relay.finish().await;
 }
 

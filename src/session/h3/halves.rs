@@ -5,10 +5,15 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use crate::{
     ended::{Ended, Reset},
@@ -30,6 +35,8 @@ pub(super) struct SendHalf {
     stream: quinn::SendStream,
     link: Link,
     over: bool,
+    /// The end was a clean one.
+    finished: Arc<AtomicBool>,
 }
 
 /// The client's half, still in its framing.
@@ -54,7 +61,7 @@ pub(super) struct BodyHalf {
 
 impl SendHalf {
     pub(super) fn new(stream: quinn::SendStream, link: Link) -> Self {
-        Self { stream, link, over: false }
+        Self { stream, link, over: false, finished: Arc::default() }
     }
 
     /// Sends all of `bytes`, as flow control allows. Not cancel safe.
@@ -72,6 +79,7 @@ impl SendHalf {
         // The stream can only be closed already, by the client's STOP_SENDING: then there is nothing left to end.
         self.stream.finish().unwrap_or_default();
         self.over = true;
+        self.finished.store(true, Relaxed);
     }
 
     /// Breaks off, unless it has ended.
@@ -90,6 +98,19 @@ impl SendHalf {
                 Ok(Some(code)) => Some(Ended::ClientStopped(code.into_inner())),
                 Ok(None) => None,
                 Err(quinn::StoppedError::ConnectionLost(_) | quinn::StoppedError::ZeroRttRejected) => Some(link.lost()),
+            }
+        }
+    }
+
+    /// Waits until the client has all of a stream that was finished, or wants no more of it; does not wait for one that was not. To be awaited
+    /// once this half is gone.
+    pub(super) fn delivered(&self) -> impl Future<Output = ()> + Send + 'static {
+        let stopped = self.stream.stopped();
+        let finished = Arc::clone(&self.finished);
+        async move {
+            // quinn tells of no acknowledgement of a reset.
+            if finished.load(Relaxed) {
+                stopped.map(drop).await;
             }
         }
     }
