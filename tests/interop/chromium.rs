@@ -19,11 +19,11 @@ fn a_page_of_sixty_resources_comes_through_connect_on_http2() {
     let (chromium, title) = Child::start(&mut site.browse(home.path()), "<title>");
     chromium.ended();
 
-    // Every script ran, every sheet and every image is what it was written as.
-    assert!(title.contains("<title>20 20 20</title>"), "{title}");
+    // Every script ran, also the large one with a hash to hold; every sheet and every image is what it was written as.
+    assert!(title.contains("<title>21 20 20</title>"), "{title}");
     let served: BTreeSet<_> = site.nginx.end().into_iter().filter(|line| line.starts_with("served ")).collect();
-    let want: BTreeSet<_> = files().into_iter().map(|(name, _)| format!("served GET /{name} 200")).collect();
-    assert_eq!(want.len(), 61);
+    let want: BTreeSet<_> = resources().iter().map(|(name, _)| name.as_str()).chain(["index.html", LARGE]).map(served_as).collect();
+    assert_eq!(want.len(), 62);
     assert!(want.is_subset(&served), "{served:#?}");
     // It asks for more than the page; what goes elsewhere is its own business.
     let log = site.relay.end();
@@ -62,9 +62,12 @@ impl Site {
         let relay = Relay::open_to_everybody(dns);
         let web = TempDir::new().unwrap();
         relay.certify(HOST, web.path());
-        for (name, content) in files() {
+        for (name, content) in resources() {
             fs::write(web.path().join(name), content).unwrap();
         }
+        let large = web.path().join(LARGE);
+        fs::write(&large, large_script()).unwrap();
+        fs::write(web.path().join("index.html"), page(&sha256(&large))).unwrap();
         let (nginx, port) = nginx(web.path(), TLS);
         Self { relay, nginx, target: format!("{HOST}:{port}"), _dnsmasq: dnsmasq, _web: web }
     }
@@ -85,23 +88,47 @@ impl Site {
     }
 }
 
-/// The page and what it loads. When all is there, its title tells how many scripts, sheets and images are.
-fn files() -> Vec<(String, String)> {
+/// Scripts that count themselves, sheets and images that can be told from others.
+fn resources() -> Vec<(String, String)> {
+    let each = |n| {
+        [
+            (format!("{n}.js"), "ran += 1".into()),
+            (format!("{n}.css"), format!(".of{n} {{ order: {n} }}")),
+            (format!("{n}.svg"), r#"<svg xmlns="http://www.w3.org/2000/svg" width="7" height="7"/>"#.into()),
+        ]
+    };
+    (0..EACH).flat_map(each).collect()
+}
+
+/// One more script, larger than Chromium's windows of HTTP/2: a comment of 20 MB.
+fn large_script() -> String {
+    (0..LINES).fold(String::from("ran += 1\n"), |script, n| script + &format!("// {:016x}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+}
+
+/// What loads all of them. When all is there, its title tells how many scripts, sheets and images are.
+fn page(hash_of_large: &str) -> String {
     let mut page = String::from("<!DOCTYPE html>\n<title>loading</title><script>let ran = 0</script>\n");
-    let mut files = Vec::new();
+    // It runs only if it has this hash.
+    writeln!(page, "<script src={LARGE} integrity='sha256-{hash_of_large}'></script>").unwrap();
     for n in 0..EACH {
         writeln!(page, "<link rel=stylesheet href={n}.css><script src={n}.js></script><img src={n}.svg>").unwrap();
-        files.push((format!("{n}.css"), format!(".of{n} {{ order: {n} }}")));
-        files.push((format!("{n}.js"), "ran += 1".into()));
-        files.push((format!("{n}.svg"), r#"<svg xmlns="http://www.w3.org/2000/svg" width="7" height="7"/>"#.into()));
     }
     page += "<script>onload = () => {\n\
              const sheets = [...document.styleSheets].filter((sheet, n) => sheet.cssRules[0].style.order == n)\n\
              const images = [...document.images].filter(image => image.naturalWidth == 7)\n\
              document.title = [ran, sheets.length, images.length].join(' ')\n\
              }</script>\n";
-    files.push(("index.html".into(), page));
-    files
+    page
+}
+
+/// As nginx says it.
+fn served_as(name: &str) -> String {
+    format!("served GET /{name} 200")
+}
+
+/// The SHA-256 of a file, in base64.
+fn sha256(file: &Path) -> String {
+    output_of(tool("sh").args(["-c", r#"openssl dgst -sha256 -binary "$0" | openssl base64 -A"#]).arg(file))
 }
 
 /// Puts `ca` where Chromium looks for authorities beside its own: the store of certificates in the home of its user.
@@ -115,5 +142,10 @@ fn trust(ca: &Path, home: &Path) {
 
 /// Resources of each kind.
 const EACH: usize = 20;
+
+/// Of 20 bytes.
+const LINES: u64 = 1_000_000;
+
+const LARGE: &str = "large.js";
 
 const HOST: &str = "page.test";
