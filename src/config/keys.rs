@@ -285,7 +285,7 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         path: "quic.initial_mtu",
-        about: "UDP payload of the first packets; an inner QUIC handshake needs 1290 or more",
+        about: "UDP payload of the first packets; an inner QUIC handshake needs 1290 or more; behind another relay, 40 less than that has",
         read: |value, config| number(value, 1200..=1452).map(|mtu| config.quic.initial_mtu = mtu as u16),
         show: |config| config.quic.initial_mtu.to_string(),
     },

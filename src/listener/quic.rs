@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Pace;
+use super::{Pace, socket::ClientSocket};
 use crate::{
     config::{Config, Retry, memory},
     policy::limits::{ConnectionSlots, Limits},
@@ -59,7 +59,8 @@ impl Shared {
     pub fn endpoint(&self, worker: u8, socket: UdpSocket) -> io::Result<Endpoint> {
         let mut endpoint = self.endpoint.clone();
         endpoint.cid_generator(move || Box::new(WorkerIds(worker)));
-        Endpoint::new(endpoint, Some(self.server.clone()), socket, Arc::new(TokioRuntime))
+        let socket = Arc::new(ClientSocket::new(socket)?);
+        Endpoint::new_with_abstract_socket(endpoint, Some(self.server.clone()), socket, Arc::new(TokioRuntime))
     }
 }
 

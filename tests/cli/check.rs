@@ -115,7 +115,7 @@ fn what_is_meant_is_shown_with_its_sources() {
     privacy = "domain"                            # default
 
     # worst-case memory: 887.6 GiB, kernel buffers not counted
-    #   = 10000 connections × 90.1 MiB + 100000 tunnels × 72 KiB + 3 workers × 8 MiB
+    #   = 10000 connections × 90.1 MiB + 100000 tunnels × 136 KiB + 3 workers × 8 MiB
     #   a connection: windows 16 MiB + 8 × 8 MiB + 8 MiB, datagrams 1 MiB + 64 KiB + 64 KiB, 64 heads × 16 KiB, state 64 KiB
     #   (before it has authenticated: 1.5 MiB in all)
     -- stderr
