@@ -35,7 +35,7 @@ async def opening(port, ca):
     try:
         yield session
     finally:
-        session.close()
+        await session.close()
         await reading
         writer.close()
         await writer.wait_closed()
@@ -54,6 +54,10 @@ class Http2(Session):
         # What flow control holds back, and the unread rest of a capsule, by stream.
         self._waiting = {}
         self._capsules = {}
+        # The streams we have not ended, and for each stream whether the relay has.
+        self._ours = set()
+        self._over = {}
+        self._closing = False
         self._http.initiate_connection()
         self._flush()
 
@@ -62,12 +66,16 @@ class Http2(Session):
 
     def send_head(self, stream_id, fields):
         self._waiting[stream_id] = deque()
+        self._ours.add(stream_id)
+        self._over[stream_id] = asyncio.Event()
         if (b":protocol", b"connect-udp") in fields:
             self._capsules[stream_id] = b""
         self._http.send_headers(stream_id, fields)
         self._flush()
 
     def send(self, stream_id, data, end):
+        if end:
+            self._ours.discard(stream_id)
         self._waiting[stream_id].append((data, end))
         self._push(stream_id)
         self._flush()
@@ -75,23 +83,36 @@ class Http2(Session):
     def send_datagram(self, stream_id, datagram):
         self.send(stream_id, varint(DATAGRAM) + varint(len(datagram)) + datagram, False)
 
-    def close(self):
+    async def close(self):
+        """Ends the tunnels there are, then the connection.
+
+        After its GOAWAY the relay has to close first: Python's TLS takes whatever comes behind our
+        close_notify, a WINDOW_UPDATE say, for an error.
+        """
+        for stream_id in list(self._ours):
+            self.send(stream_id, b"", True)
+        for over in self._over.values():
+            await over.wait()
         self._http.close_connection()
         self._flush()
-        # Nothing comes after it: the relay has seen the end, and closes too.
-        self._writer.transport.close()
+        self._closing = True
 
     async def read(self, reader):
         """Hears what comes until the connection ends."""
         why = "connection closed"
         try:
             while data := await reader.read(1 << 16):
+                if self._closing:
+                    continue
                 for event in self._http.receive_data(data):
                     self._hear(event)
                 self._flush()
         except (OSError, ProtocolError) as error:
             why = f"connection broken: {error!r}"
         self.lost(why)
+        self._ours.clear()
+        for over in self._over.values():
+            over.set()
 
     def _hear(self, event):
         tunnel = self.tunnels.get(getattr(event, "stream_id", None))
@@ -110,8 +131,11 @@ class Http2(Session):
                 tunnel.heard_data(event.data)
         if isinstance(event, StreamEnded):
             tunnel.heard_end()
+            self._over[event.stream_id].set()
         if isinstance(event, StreamReset):
             self._waiting[event.stream_id].clear()
+            self._ours.discard(event.stream_id)
+            self._over[event.stream_id].set()
             tunnel.broke(f"stream reset: {event.error_code!r}")
         if isinstance(event, ConnectionTerminated):
             self.lost(f"GOAWAY: {event.error_code!r} {event.additional_data!r}")
