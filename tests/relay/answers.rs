@@ -5,22 +5,24 @@ mod denials;
 mod discarded;
 
 use hickory_resolver::proto::{op::ResponseCode, rr::RecordType};
-use masque_relay::probe::{Answer, Client};
+use masque_relay::probe::{Answer, Http, ProbeError, StreamEnd};
 use proptest::{prelude::*, strategy::ValueTree, string::string_regex, test_runner::TestRunner};
 use sfv::{BareItem, ListEntry, Parser};
 
 use crate::support::{
-    Relay,
+    Client, Relay,
     dns::Reply,
-    request::{accepted, answer_to, assert_accepted, assert_refused, path, refusal, set, tcp, udp, values},
+    on_versions,
+    request::{accepted, answer_to, assert_accepted, assert_refused, method, path, refusal, set, tcp, try_ask, udp, values},
     tcp::{TcpEcho, closed_port},
 };
 
-#[tokio::test]
-async fn c37_success_is_200_without_content_fields() {
+on_versions!(c37_success_is_200_without_content_fields: h1 h2 h3);
+
+async fn c37_success_is_200_without_content_fields(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let echo = TcpEcho::start().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     for fields in [udp(&client, &path("127.0.0.1", "9")), tcp(&client, &echo.address().to_string())] {
         let answer = accepted(&client, fields, "a good request").await;
         for name in ["content-length", "content-type", "transfer-encoding"] {
@@ -30,11 +32,12 @@ async fn c37_success_is_200_without_content_fields() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c38_capsule_protocol_is_exact_and_only_where_it_belongs() {
+on_versions!(c38_capsule_protocol_is_exact_and_only_where_it_belongs: h1 h2 h3);
+
+async fn c38_capsule_protocol_is_exact_and_only_where_it_belongs(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let echo = TcpEcho::start().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let capsule_protocol = |answer: &Answer| values(answer, "capsule-protocol");
 
     let answer = accepted(&client, udp(&client, &path("127.0.0.1", "9")), "connect-udp").await;
@@ -49,21 +52,26 @@ async fn c38_capsule_protocol_is_exact_and_only_where_it_belongs() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c39_every_rejection_has_one_proxy_status_member_with_an_error() {
-    let relay = Relay::spawn(|config| config.limits.tunnels_per_connection = 1).await;
-    let client = relay.client().await;
-    let stranger = relay.open(relay.stranger()).await;
+on_versions!(c39_every_rejection_has_one_proxy_status_member_with_an_error: h1 h2 h3);
+
+async fn c39_every_rejection_has_one_proxy_status_member_with_an_error(http: Http) {
+    let relay = Relay::spawn(|config| {
+        // A connection of HTTP/1.1 has no more anyway.
+        config.limits.tunnels_per_connection = 1;
+        config.limits.tunnels = 1;
+    })
+    .await;
+    let client = relay.client_over(http).await;
+    let stranger = relay.stranger_over(http).await;
     let good = udp(&client, &path("127.0.0.1", "9"));
     let mut large = good.clone();
     large.push(("x-large".into(), "v".repeat(20_000)));
-    let plain = good.iter().filter(|field| field.0 != ":protocol").cloned().collect();
     let _held = client.connect_udp("127.0.0.1", 9).await.unwrap();
     for (client, status, fields) in [
         (&client, 400, udp(&client, &path("127.0.0.1", "0"))),
         (&client, 400, tcp(&client, "127.0.0.1")),
         (&client, 404, udp(&client, "/elsewhere/")),
-        (&client, 405, set(plain, ":method", "GET")),
+        (&client, 405, method(&client, "GET")),
         (&stranger, 407, udp(&stranger, &path("127.0.0.1", "9"))),
         (&client, 431, large),
         (&client, 501, set(good.clone(), ":protocol", "x-none")),
@@ -73,16 +81,21 @@ async fn c39_every_rejection_has_one_proxy_status_member_with_an_error() {
         let answer = answer_to(client, fields.clone(), "a bad request").await;
         assert_eq!(answer.status, status, "{fields:?}");
         let members = values(&answer, "proxy-status");
+        if (http, status) == (Http::H2, 431) {
+            assert_eq!(members, [""; 0], "the h2 crate's answer, not the relay's");
+            continue;
+        }
         let [member] = &members[..] else { panic!("{fields:?}: {members:?}") };
         assert!(matches!(parameters(member)["error"], BareItem::Token(_)), "{member}");
     }
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c40_statuses_follow_the_registry() {
+on_versions!(c40_statuses_follow_the_registry: h1 h2 h3);
+
+async fn c40_statuses_follow_the_registry(http: Http) {
     let relay = Relay::spawn(|config| config.limits.tunnels = 1).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     assert_refused(&client, tcp(&client, &closed_port().to_string()), 502, "connection_refused", "nobody listens").await;
     assert_refused(&client, tcp(&client, "nowhere.test:80"), 502, "dns_error", "no such name").await;
     assert_refused(&client, udp(&client, &path("nowhere.test", "9")), 502, "dns_error", "no such name").await;
@@ -92,10 +105,11 @@ async fn c40_statuses_follow_the_registry() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c41_a_dns_error_names_the_rcode_and_the_extended_error() {
+on_versions!(c41_a_dns_error_names_the_rcode_and_the_extended_error: h1 h2 h3);
+
+async fn c41_a_dns_error_names_the_rcode_and_the_extended_error(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let servfail = ResponseCode::ServFail;
     for (name, reply, rcode, info_code) in [
         ("none.test", Reply::Error(ResponseCode::NXDomain), "NXDOMAIN", None),
@@ -125,10 +139,11 @@ async fn c41_a_dns_error_names_the_rcode_and_the_extended_error() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c41_one_family_with_an_extended_error_is_enough() {
+on_versions!(c41_one_family_with_an_extended_error_is_enough: h1 h2 h3);
+
+async fn c41_one_family_with_an_extended_error_is_enough(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     for (name, filtered) in [("four.test", RecordType::A), ("six.test", RecordType::AAAA)] {
         relay.dns.always(name, &Reply::Addresses(vec![]));
         relay.dns.script(name, filtered, vec![Reply::Extended(ResponseCode::NoError, 17)]);
@@ -138,11 +153,12 @@ async fn c41_one_family_with_an_extended_error_is_enough() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c42_success_names_the_next_hop() {
+on_versions!(c42_success_names_the_next_hop: h1 h2 h3);
+
+async fn c42_success_names_the_next_hop(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let echo = TcpEcho::start().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let authority = echo.address().to_string();
     relay.dns.addresses("target.test", &[echo.address().ip()]);
     for (fields, hop) in [
@@ -161,20 +177,22 @@ async fn c42_success_names_the_next_hop() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c43_proxy_status_holds_no_raw_client_input() {
+on_versions!(c43_proxy_status_holds_no_raw_client_input: h1 h2 h3);
+
+async fn c43_proxy_status_holds_no_raw_client_input(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     for host in ["a\"b", "a\\b", "a,b=c;d", "%22%3Berror%3Dx", "%c3%a9", "a%0Ab", "\u{e9}"] {
         assert_clean_refusals(&client, host).await;
     }
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c43_whatever_the_host_is_called_proxy_status_parses() {
+on_versions!(c43_whatever_the_host_is_called_proxy_status_parses: h1 h2 h3);
+
+async fn c43_whatever_the_host_is_called_proxy_status_parses(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     // Most are malformed, some are names that do not exist.
     let hosts = prop_oneof![
         string_regex("[a-c.\"\\\\;,=%/:@ \\[\\]0-9-]{0,40}").unwrap(),
@@ -195,9 +213,14 @@ async fn assert_clean_refusals(client: &Client, host: &str) {
         udp(client, &path(host, "9")),
         tcp(client, &format!("{host}:80")),
         set(udp(client, &path("127.0.0.1", "9")), ":protocol", host),
-        set(tcp(client, "127.0.0.1:9"), ":method", host),
+        method(client, host),
     ] {
-        let answer = answer_to(client, fields.clone(), host).await;
+        let answer = match try_ask(client, &fields).await {
+            Ok(mut exchange) => exchange.answer().await.unwrap_or_else(|error| panic!("{fields:?}: {error}")),
+            // HTTP/2's library and HTTP/1.1's form hold less than HTTP/3's fields.
+            Err(ProbeError::Unanswered(StreamEnd::Unsendable(_))) if client.http() != Http::H3 => continue,
+            Err(error) => panic!("{fields:?}: {error}"),
+        };
         assert!(answer.status >= 400, "{fields:?}: {}", answer.status);
         let members = values(&answer, "proxy-status");
         let [proxy_status] = &members[..] else { panic!("{fields:?}: {members:?}") };

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use masque_relay::{
     metrics::{Loss, Snapshot, Way},
-    probe::Client,
     proto::codes::h3,
 };
 
-use crate::support::{Relay, tcp::TcpEcho, udp::UdpTarget, via::Via};
+use crate::support::{Client, Relay, tcp::TcpEcho, udp::UdpTarget, via::Via};
 
 /// Both relays, and the client of the first with its tunnel to the second.
 struct Chain {

@@ -3,10 +3,10 @@
 
 use std::net::Ipv4Addr;
 
-use masque_relay::{probe::Client, proto::codes::h3};
+use masque_relay::proto::codes::h3;
 
 use crate::support::{
-    Relay,
+    Client, Relay,
     process::{Memory, RelayProcess},
     tcp::{TcpEcho, TcpTarget, reset},
     udp::UdpTarget,

@@ -4,7 +4,7 @@ mod bounds;
 mod qpack;
 
 use masque_relay::{
-    probe::{Client, Means, SettingsWhen, UdpTunnel},
+    probe::{Means, SettingsWhen, UdpTunnel},
     proto::{
         codes::h3,
         frame,
@@ -13,7 +13,7 @@ use masque_relay::{
 };
 
 use crate::support::{
-    Relay,
+    Client, Relay,
     ends::{assert_closed, assert_works},
     tcp::TcpEcho,
     udp::UdpTarget,

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::{
     Relay, TOKEN, descriptors,
     tcp::TcpEcho,
-    tls::{connect, exchange, with_http1},
+    tls::{connect, exchange},
     udp::UdpTarget,
     within,
 };
@@ -20,7 +20,7 @@ const UPGRADE: [&str; 3] = ["Connection: Upgrade", "Upgrade: connect-udp", "Caps
 
 #[tokio::test]
 async fn c16_an_upgrade_to_connect_udp_is_101_with_the_same_fields() {
-    let relay = Relay::spawn(with_http1).await;
+    let relay = Relay::spawn(|_| {}).await;
     let echo = UdpTarget::echo().await;
     let mut stream = connect(&relay, &["http/1.1"]).await.unwrap();
     let line = format!("GET /.well-known/masque/udp/127.0.0.1/{}/", echo.address().port());
@@ -43,7 +43,7 @@ async fn c16_an_upgrade_to_connect_udp_is_101_with_the_same_fields() {
 
 #[tokio::test]
 async fn c16_a_malformed_upgrade_is_400() {
-    let relay = Relay::spawn(with_http1).await;
+    let relay = Relay::spawn(|_| {}).await;
     let path = "/.well-known/masque/udp/127.0.0.1/9/";
     for (what, text) in [
         ("POST", request(&format!("POST {path}"), &UPGRADE)),
@@ -64,7 +64,7 @@ async fn c16_a_malformed_upgrade_is_400() {
 
 #[tokio::test]
 async fn c17_nothing_behind_a_refused_request_is_taken_for_another() {
-    let relay = Relay::spawn(with_http1).await;
+    let relay = Relay::spawn(|_| {}).await;
     let echo = TcpEcho::start().await;
     let more = request(&format!("CONNECT {}", echo.address()), &[]);
     for (what, first, status) in [
@@ -85,7 +85,7 @@ async fn c17_nothing_behind_a_refused_request_is_taken_for_another() {
 
 #[tokio::test]
 async fn c09_too_large_a_head_is_431() {
-    let relay = Relay::spawn(with_http1).await;
+    let relay = Relay::spawn(|_| {}).await;
     let answer = exchange(&relay, &request("GET /", &[&format!("x: {}", "y".repeat(17 << 10))])).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     relay.finish().await;

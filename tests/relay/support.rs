@@ -10,6 +10,7 @@
 //! [`Relay::finish`] closes the clients, drains the relay and fails the test where a tunnel, a gauge, a thread, a socket or a descriptor is left
 //! over, or where a task of the relay panicked. The relay's log is printed when the test fails.
 
+pub(crate) mod client;
 pub(crate) mod descriptors;
 pub(crate) mod dns;
 pub(crate) mod ends;
@@ -26,6 +27,7 @@ pub(crate) mod tcp;
 pub(crate) mod tls;
 pub(crate) mod tunnels;
 pub(crate) mod udp;
+pub(crate) mod versions;
 pub(crate) mod via;
 
 use std::{
@@ -33,7 +35,6 @@ use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
-    sync::Mutex,
     time::Duration,
 };
 
@@ -41,13 +42,16 @@ use aws_lc_rs::digest;
 use masque_relay::{
     config::{Config, Token},
     metrics::Snapshot,
-    probe::{Client, Closer, Http, Options},
+    probe::{Http, Options},
     server::{Counters, Server},
 };
 use tokio::time::{interval, timeout};
 
+pub(crate) use client::Client;
+use client::Closers;
 use descriptors::Descriptors;
 use dns::ScriptedDns;
+pub(crate) use versions::on_versions;
 
 /// The one user of every relay here.
 pub(crate) const USER: &str = "user";
@@ -75,7 +79,7 @@ pub(crate) struct Relay {
     log_start: usize,
     before: Descriptors,
     /// Closed at the end, so that a test need not drop what it holds.
-    clients: Mutex<Vec<Closer>>,
+    clients: Closers,
     _files: tempfile::TempDir,
 }
 
@@ -100,6 +104,8 @@ impl Relay {
         let mut config = Config { listen: addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect(), ..Config::default() };
         config.certificate.chain = written(files.path(), "chain.pem", &identity.chain);
         config.certificate.key = written(files.path(), "key.pem", &identity.key);
+        // Every version, as the tests are of all of them.
+        config.http.h1 = true;
         config.access.tokens = vec![token(USER, TOKEN)];
         config.rules.allow_private = true;
         config.dns.servers = vec![dns.address()];
@@ -116,7 +122,7 @@ impl Relay {
             log_start,
             finished: false,
             before,
-            clients: Mutex::default(),
+            clients: Closers::default(),
             _files: files,
         }
     }
@@ -162,7 +168,14 @@ impl Relay {
         self.client_with(|options| options.http = http).await
     }
 
-    /// The same, its options changed first.
+    /// The same without credentials.
+    pub(crate) async fn stranger_over(&self, http: Http) -> Client {
+        let mut options = self.stranger();
+        options.http = http;
+        self.open(options).await
+    }
+
+    /// One with credentials, its options changed first.
     pub(crate) async fn client_with(&self, change: impl FnOnce(&mut Options)) -> Client {
         let mut options = self.options();
         change(&mut options);
@@ -171,9 +184,7 @@ impl Relay {
 
     /// A client with options made elsewhere.
     pub(crate) async fn open(&self, options: Options) -> Client {
-        let client = Client::open(options).await.expect("the relay takes a connection");
-        self.clients.lock().expect("no test panics here").push(client.closer());
-        client
+        Client::open(options, self.clients.clone()).await.expect("the relay takes a connection")
     }
 
     /// The lines the relay has logged so far.
@@ -208,12 +219,7 @@ impl Relay {
     /// The same but for descriptors: those of another relay that goes on beside it cannot be told from its own.
     pub(crate) async fn stop(&mut self) {
         self.finished = true;
-        let clients = std::mem::take(&mut *self.clients.lock().expect("no test panics here"));
-        for client in &clients {
-            // H3_NO_ERROR; one that is closed already stays as it was.
-            client.close(0x100, b"");
-        }
-        drop(clients);
+        self.clients.close();
         if let Some(server) = self.server.take() {
             // Without the drain's help: nothing keeps a connection or a tunnel that its client has given up.
             until("connections and tunnels to be over", || self.counters.open(), |open| *open == 0).await;
@@ -238,7 +244,8 @@ impl Drop for Relay {
 
 /// Runs `future` for at most [`PATIENCE`]; fails the test for `what` otherwise.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for {what}"))
+    // Boxed: what a test waits for may be a large future.
+    timeout(PATIENCE, Box::pin(future)).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for {what}"))
 }
 
 /// Looks again and again until what is seen is `right`, where there is no event to wait for; fails with what was seen last.

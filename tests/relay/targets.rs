@@ -7,13 +7,17 @@ mod waits;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hickory_resolver::proto::rr::RecordType;
-use masque_relay::config::{Config, Rule};
+use masque_relay::{
+    config::{Config, Rule},
+    probe::Http,
+};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::support::{
     Relay, descriptors,
     dns::Reply,
     ends::assert_echoes,
+    on_versions,
     request::{ask, assert_refused, path, refusal, tcp, udp},
     tcp::{TcpEcho, read_to_end},
     udp::UdpTarget,
@@ -25,10 +29,11 @@ use crate::support::{
 const ALLOWED: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const FORBIDDEN: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-#[tokio::test]
-async fn c30_a_name_that_changes_its_address_never_leads_to_a_forbidden_one() {
+on_versions!(c30_a_name_that_changes_its_address_never_leads_to_a_forbidden_one: h1 h2 h3);
+
+async fn c30_a_name_that_changes_its_address_never_leads_to_a_forbidden_one(http: Http) {
     let relay = Relay::spawn(only_allowed).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let (allowed, forbidden) = echo_on_both().await;
     let replies = [ALLOWED, FORBIDDEN].map(|address| Reply::Addresses(vec![address]));
     relay.dns.addresses("flip.test", &[]);
@@ -56,10 +61,11 @@ async fn c30_a_name_that_changes_its_address_never_leads_to_a_forbidden_one() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c30_a_datagram_goes_to_the_address_that_was_vetted() {
+on_versions!(c30_a_datagram_goes_to_the_address_that_was_vetted: h1 h2 h3);
+
+async fn c30_a_datagram_goes_to_the_address_that_was_vetted(http: Http) {
     let relay = Relay::spawn(only_allowed).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let allowed = UdpTarget::echo().await;
     relay.dns.addresses("flip.test", &[]);
     let replies = [ALLOWED, FORBIDDEN].map(|address| Reply::Addresses(vec![address]));
@@ -74,10 +80,11 @@ async fn c30_a_datagram_goes_to_the_address_that_was_vetted() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c33_only_the_allowed_addresses_of_a_name_are_tried() {
+on_versions!(c33_only_the_allowed_addresses_of_a_name_are_tried: h1 h2 h3);
+
+async fn c33_only_the_allowed_addresses_of_a_name_are_tried(http: Http) {
     let relay = Relay::spawn(only_allowed).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let (allowed, forbidden) = echo_on_both().await;
     let port = allowed.address().port();
     relay.dns.addresses("mixed.test", &[FORBIDDEN, ALLOWED, "127.0.0.3".parse().unwrap(), "::1".parse().unwrap()]);

@@ -12,7 +12,7 @@ use crate::support::{
     Relay, USER,
     ends::{assert_echoes, assert_works},
     tcp::TcpEcho,
-    tls::{connect, with_http1},
+    tls::connect,
     within,
 };
 
@@ -22,7 +22,8 @@ fn soon(config: &mut Config) {
 
 #[tokio::test]
 async fn a_client_without_alpn_gets_an_alert_where_http_1_1_is_off() {
-    let relay = Relay::spawn(|_| {}).await;
+    // As it is by default.
+    let relay = Relay::spawn(|config| config.http = Config::default().http).await;
     let error = connect(&relay, &[]).await.unwrap_err();
     assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
     let line = relay.logged("handshake failed").await;
@@ -34,7 +35,7 @@ async fn a_client_without_alpn_gets_an_alert_where_http_1_1_is_off() {
 
 #[tokio::test]
 async fn a_client_without_alpn_speaks_http_1_1_where_it_is_on() {
-    let relay = Relay::spawn(with_http1).await;
+    let relay = Relay::spawn(|_| {}).await;
     let mut stream = connect(&relay, &[]).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
@@ -45,11 +46,7 @@ async fn a_client_without_alpn_speaks_http_1_1_where_it_is_on() {
 
 #[tokio::test]
 async fn c08_slow_handshakes_prefaces_and_heads_are_let_go() {
-    let relay = Relay::spawn(|config| {
-        with_http1(config);
-        soon(config);
-    })
-    .await;
+    let relay = Relay::spawn(soon).await;
     // No TLS at all.
     let mut silent = TcpStream::connect(relay.address()).await.unwrap();
     // TLS, and no preface.
@@ -100,7 +97,7 @@ async fn a_connection_that_asks_for_nothing_is_let_go_on_http_2() {
 async fn one_version_alone_listens_alone() {
     let echo = TcpEcho::start().await;
     for (h2, h3) in [(true, false), (false, true)] {
-        let relay = Relay::spawn(|config| (config.http.h2, config.http.h3) = (h2, h3)).await;
+        let relay = Relay::spawn(|config| (config.http.h1, config.http.h2, config.http.h3) = (false, h2, h3)).await;
         let (on, off) = if h2 { (Http::H2, Http::H3) } else { (Http::H3, Http::H2) };
         assert_works(&relay.client_over(on).await, &echo).await;
         let mut options = relay.options();
@@ -113,7 +110,7 @@ async fn one_version_alone_listens_alone() {
 
 #[tokio::test]
 async fn the_log_tells_the_version() {
-    let relay = Relay::spawn(with_http1).await;
+    let relay = Relay::spawn(|_| {}).await;
     let echo = TcpEcho::start().await;
     for (http, name) in [(Http::H1, "h1"), (Http::H2, "h2"), (Http::H3, "h3")] {
         assert_works(&relay.client_over(http).await, &echo).await;

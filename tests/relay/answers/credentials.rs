@@ -3,12 +3,12 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use masque_relay::{
     config::{Rule, Token},
-    probe::Client,
+    probe::Http,
 };
 
 use crate::support::{
-    Relay,
-    request::{Fields, answer_to, assert_accepted, path, refusal, set, tcp, udp},
+    Client, Relay, on_versions,
+    request::{Fields, answer_to, assert_accepted, method, path, refusal, set, tcp, udp},
     tcp::TcpEcho,
 };
 
@@ -16,15 +16,17 @@ use crate::support::{
 const ALICE: &str = "vJ3qTz8wKx0m";
 const BOB: &str = "Rb5nGy2hLd7c";
 
-#[tokio::test]
-async fn c45_without_credentials_all_well_formed_requests_look_alike() {
+on_versions!(c45_without_credentials_all_well_formed_requests_look_alike: h1 h2 h3);
+
+async fn c45_without_credentials_all_well_formed_requests_look_alike(http: Http) {
     let deny = Rule { names: vec!["denied.test".into()], ..Rule::default() };
     let relay = Relay::spawn(|config| config.rules.list = vec![deny]).await;
     let echo = TcpEcho::start().await;
     relay.dns.addresses("there.test", &[echo.address().ip()]);
     let mut wrong = relay.stranger();
     wrong.bearer("nobody's");
-    for options in [relay.stranger(), wrong] {
+    for mut options in [relay.stranger(), wrong] {
+        options.http = http;
         let client = relay.open(options).await;
         let mut answers = Vec::new();
         for fields in [
@@ -58,17 +60,18 @@ async fn c45_without_credentials_all_well_formed_requests_look_alike() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c45_malformed_comes_before_unknown_unknown_before_unserved_and_unserved_before_the_rules() {
+on_versions!(c45_malformed_comes_before_unknown_unknown_before_unserved_and_unserved_before_the_rules: h1 h2 h3);
+
+async fn c45_malformed_comes_before_unknown_unknown_before_unserved_and_unserved_before_the_rules(http: Http) {
     let deny = Rule { names: vec!["denied.test".into()], ..Rule::default() };
     let relay = Relay::spawn(|config| config.rules.list = vec![deny]).await;
     relay.dns.addresses("denied.test", &["127.0.0.1".parse().unwrap()]);
-    let known = relay.client().await;
-    let stranger = relay.open(relay.stranger()).await;
+    let known = relay.client_over(http).await;
+    let stranger = relay.stranger_over(http).await;
     // Everything is wrong with the first: each line mends what is worst.
     let unserved = |client: &Client, path: &str| set(udp(client, path), ":protocol", "x-none");
     for (fields, client, status) in [
-        (without(unserved(&stranger, &path("denied.test", "9")), ":scheme"), &stranger, 400),
+        (with_two_hosts(unserved(&stranger, &path("denied.test", "9"))), &stranger, 400),
         (udp(&stranger, &path("denied.test", "0")), &stranger, 400),
         (tcp(&stranger, "denied.test"), &stranger, 400),
         (unserved(&stranger, &path("denied.test", "9")), &stranger, 407),
@@ -82,11 +85,12 @@ async fn c45_malformed_comes_before_unknown_unknown_before_unserved_and_unserved
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c46_only_a_whole_token_of_its_own_user_counts_and_none_is_ever_logged() {
+on_versions!(c46_only_a_whole_token_of_its_own_user_counts_and_none_is_ever_logged: h1 h2 h3);
+
+async fn c46_only_a_whole_token_of_its_own_user_counts_and_none_is_ever_logged(http: Http) {
     let relay = Relay::spawn(|config| config.access.tokens = vec![Token::new("alice", ALICE), Token::new("bob", BOB)]).await;
     // It has no credentials of its own.
-    let client = relay.open(relay.stranger()).await;
+    let client = relay.stranger_over(http).await;
     for value in [basic("alice", ALICE), basic("bob", BOB), bearer(ALICE), bearer(BOB)] {
         assert_accepted(&client, presenting(udp(&client, &path("127.0.0.1", "9")), &[&value]), &value).await;
     }
@@ -124,21 +128,19 @@ async fn c46_only_a_whole_token_of_its_own_user_counts_and_none_is_ever_logged()
     ];
     let mut answers = Vec::new();
     for value in &wrong {
-        answers.push(answer_to(&client, presenting(tcp(&client, "nowhere.test:80"), &[value]), value).await.head);
+        answers.push(answer_to(&client, presenting(tcp(&client, "nowhere.test:80"), &[value]), value).await);
     }
     // Two are no credential either, though each of them would be.
     let two = presenting(tcp(&client, "nowhere.test:80"), &[&bearer(ALICE), &bearer(ALICE)]);
-    answers.push(answer_to(&client, two, "two").await.head);
+    answers.push(answer_to(&client, two, "two").await);
     for (answer, value) in answers.iter().zip(wrong.iter().map(String::as_str).chain(["two"])) {
-        assert_eq!(answer.status(), Ok(407), "{value}");
+        assert_eq!(answer.status, 407, "{value}");
         assert_eq!(answer, &answers[0], "{value}: an answer tells how wrong it was");
     }
     assert_eq!(relay.dns.count("nowhere.test"), 0);
 
     // Malformed requests, whose parts an error message might quote.
-    for fields in
-        [udp(&client, &path("127.0.0.1", "0")), without(udp(&client, "/"), ":scheme"), tcp(&client, &format!("alice:{ALICE}@x:80"))]
-    {
+    for fields in [udp(&client, &path("127.0.0.1", "0")), with_two_hosts(udp(&client, "/")), tcp(&client, &format!("alice:{ALICE}@x:80"))] {
         let fields = presenting(fields, &[&basic("alice", ALICE)]);
         assert_eq!(refusal(&client, fields, "malformed").await.0, 400);
     }
@@ -172,11 +174,8 @@ fn presenting(mut fields: Fields, values: &[&str]) -> Fields {
     fields
 }
 
-fn without(fields: Fields, name: &str) -> Fields {
-    fields.into_iter().filter(|field| field.0 != name).collect()
-}
-
-/// A request by another method.
-fn method(client: &Client, method: &str) -> Fields {
-    set(without(udp(client, &path("127.0.0.1", "9")), ":protocol"), ":method", method)
+/// Malformed on every version, in a way that leaves an answer.
+fn with_two_hosts(mut fields: Fields) -> Fields {
+    fields.extend(["relay.test", "relay.test"].map(|host| ("host".into(), host.into())));
+    fields
 }

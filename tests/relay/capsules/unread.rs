@@ -4,13 +4,13 @@ use std::{net::SocketAddr, time::Duration};
 
 use masque_relay::{
     metrics::{Loss, Way},
-    probe::{Client, Means, StreamEnd, UdpTunnel},
+    probe::{Means, StreamEnd, UdpTunnel},
     proto::codes::h3,
 };
 use tokio::time::interval;
 
 use crate::support::{
-    Relay,
+    Client, Relay,
     tunnels::{assert_echoes_udp, capsule_client, open_udp, upstream},
     udp::UdpTarget,
     until,

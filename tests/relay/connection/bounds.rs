@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use masque_relay::{
     config::Timeouts,
-    probe::{Client, Layer, RawExchange, StreamEnd},
+    probe::{Layer, RawExchange, StreamEnd},
     proto::{codes::h3, head::Head, settings::MAX_FIELD_SECTION_SIZE},
 };
 use tokio::time::timeout;
 
 use crate::support::{
-    Relay,
+    Client, Relay,
     ends::{assert_echoes, assert_works},
     tcp::TcpEcho,
 };

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use hickory_resolver::proto::op::ResponseCode;
 use masque_relay::{
     metrics::{Loss, Way},
-    probe::{Client, RawExchange},
+    probe::RawExchange,
 };
 
 use crate::support::{
-    Relay,
+    Client, Relay,
     dns::Reply,
     tunnels::{assert_echoes_udp, datagram, payloads},
     udp::UdpTarget,

@@ -1,9 +1,9 @@
 //! How connections end, and tunnels that go on.
 
 use bytes::Bytes;
-use masque_relay::probe::{Client, Closed, Layer, StreamEnd, TcpTunnel};
+use masque_relay::probe::{Closed, Layer, StreamEnd, TcpTunnel};
 
-use super::tcp::TcpEcho;
+use super::{Client, tcp::TcpEcho};
 
 /// The relay closed the connection with this HTTP/3 code.
 pub(crate) async fn assert_closed(client: &Client, code: u64, what: &str) {

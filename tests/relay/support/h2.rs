@@ -50,6 +50,17 @@ impl Frame {
     }
 }
 
+/// What comes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// An answer.
+    Status(u16),
+    /// RST_STREAM with this code.
+    Reset(u32),
+    /// GOAWAY with this code.
+    Closed(u32),
+}
+
 /// A frame's bytes.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("it fits").to_be_bytes();
@@ -177,6 +188,23 @@ impl Raw {
     /// The answer to a request, whatever it says: its HEADERS frame.
     pub(crate) async fn answer(&mut self, stream: u32) -> Frame {
         self.find("an answer", |frame| frame.kind == HEADERS && frame.stream == stream).await
+    }
+
+    /// A request with these fields, right or wrong.
+    pub(crate) async fn request_fields(&mut self, stream: u32, fields: &[(String, String)]) {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.send(&frame(HEADERS, END_HEADERS, stream, &block(&fields))).await;
+    }
+
+    /// What comes of the request on `stream`, whichever it is.
+    pub(crate) async fn verdict(&mut self, stream: u32) -> Verdict {
+        let mine = |frame: &Frame| frame.stream == stream && [HEADERS, RST_STREAM].contains(&frame.kind) || frame.kind == GOAWAY;
+        let frame = self.find("an answer or a reset", mine).await;
+        match frame.kind {
+            HEADERS => Verdict::Status(status(&frame)),
+            RST_STREAM => Verdict::Reset(frame.code()),
+            _ => Verdict::Closed(frame.code()),
+        }
     }
 
     /// The code of the RST_STREAM on `stream`.

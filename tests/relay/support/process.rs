@@ -11,9 +11,9 @@ use std::{
     thread::JoinHandle,
 };
 
-use masque_relay::probe::{Client, Options};
+use masque_relay::probe::Options;
 
-use super::{NAME, PATIENCE, TOKEN, USER, identity, token, until, written};
+use super::{Client, Closers, NAME, PATIENCE, TOKEN, USER, identity, token, until, written};
 
 /// `masque-relay serve` on 127.0.0.1, one worker, private targets allowed, the one user [`USER`]. Killed when dropped.
 pub(crate) struct RelayProcess {
@@ -87,7 +87,7 @@ impl RelayProcess {
 
     /// A connected client with credentials.
     pub(crate) async fn client(&self) -> Client {
-        Client::open(self.options()).await.expect("the relay takes a connection")
+        Client::open(self.options(), Closers::default()).await.expect("the relay takes a connection")
     }
 
     /// Its memory, by `/proc`.

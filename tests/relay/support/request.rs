@@ -2,8 +2,13 @@
 
 use bytes::Bytes;
 use masque_relay::{
-    probe::{Answer, Client, RawExchange},
+    probe::{Answer, Http, ProbeError, RawExchange},
     proto::head::Head,
+};
+
+use super::{
+    Client, Relay,
+    h2::{Raw, Verdict, code},
 };
 
 /// A head in the making.
@@ -16,6 +21,25 @@ pub(crate) async fn assert_refused(client: &Client, fields: Fields, status: u16,
     let parameters: Vec<&str> = proxy_status.split(';').collect();
     assert!(parameters.contains(&format!("error={error}").as_str()), "{what}: {proxy_status}");
 }
+
+/// The relay finds this head malformed: 400 with `http_request_error`, never a reset. But on HTTP/2 the h2 crate keeps some rules itself, before
+/// there is anything that could be answered: then `on_h2` comes. It is also for what no client library sends.
+pub(crate) async fn assert_malformed(relay: &Relay, client: &Client, fields: Fields, on_h2: Option<Verdict>, what: &str) {
+    match on_h2 {
+        Some(on_h2) if client.http() == Http::H2 => {
+            let mut raw = Raw::open(relay).await;
+            raw.request_fields(1, &fields).await;
+            assert_eq!(raw.verdict(1).await, on_h2, "{what}: {fields:?}");
+        }
+        _ => assert_refused(client, fields, 400, "http_request_error", what).await,
+    }
+}
+
+/// On HTTP/2 too it is the relay that finds a head malformed, and says so.
+pub(crate) const ANSWERED: Option<Verdict> = None;
+
+/// It is the h2 crate, by RST_STREAM (RFC 9113 §8.1.1).
+pub(crate) const RESET: Option<Verdict> = Some(Verdict::Reset(code::PROTOCOL_ERROR));
 
 /// Status and Proxy-Status of a refusal.
 pub(crate) async fn refusal(client: &Client, fields: Fields, what: &str) -> (u16, String) {
@@ -35,9 +59,16 @@ pub(crate) async fn assert_accepted(client: &Client, fields: Fields, what: &str)
 
 /// The relay opens a tunnel.
 pub(crate) async fn accepted(client: &Client, fields: Fields, what: &str) -> Answer {
+    let expected = success(client, &fields);
     let answer = answer_to(client, fields, what).await;
-    assert_eq!(answer.status, 200, "{what}");
+    assert_eq!(answer.status, expected, "{what}");
     answer
+}
+
+/// What opens a tunnel: 200, on HTTP/1.1 101 for one that is asked for by an upgrade.
+pub(crate) fn success(client: &Client, fields: &Fields) -> u16 {
+    let upgrade = client.http() == Http::H1 && fields.iter().any(|field| field.0 == ":protocol");
+    if upgrade { 101 } else { 200 }
 }
 
 /// The head of the answer, whatever it says.
@@ -74,6 +105,12 @@ pub(crate) fn tcp(client: &Client, authority: &str) -> Fields {
     with_credentials(client, &[(":method", "CONNECT"), (":authority", authority)])
 }
 
+/// A request by another method, credentials included.
+pub(crate) fn method(client: &Client, method: &str) -> Fields {
+    let fields = udp(client, &path("127.0.0.1", "9")).into_iter().filter(|field| field.0 != ":protocol").collect();
+    set(fields, ":method", method)
+}
+
 fn with_credentials(client: &Client, head: &[(&str, &str)]) -> Fields {
     let mut fields: Fields = head.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     fields.extend(client.options().fields.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -92,6 +129,11 @@ pub(crate) fn set(mut fields: Fields, name: &str, value: &str) -> Fields {
 
 /// Sends a head as it is, right or wrong.
 pub(crate) async fn ask(client: &Client, fields: &Fields) -> RawExchange {
+    try_ask(client, fields).await.unwrap_or_else(|error| panic!("{fields:?}: {error}"))
+}
+
+/// The same where the version may have no way to say it.
+pub(crate) async fn try_ask(client: &Client, fields: &Fields) -> Result<RawExchange, ProbeError> {
     let fields = fields.iter().map(|(name, value)| (Bytes::from(name.clone()), Bytes::from(value.clone()))).collect();
-    client.request(&Head { fields }).await.expect("the head goes out")
+    client.request(&Head { fields }).await
 }

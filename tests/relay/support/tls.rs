@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use masque_relay::config::Config;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
@@ -14,11 +13,6 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{NAME, Relay, within};
-
-/// HTTP/1.1 is served too.
-pub(crate) fn with_http1(config: &mut Config) {
-    config.http.h1 = true;
-}
 
 /// A TLS connection to `relay` that offers these application protocols; none: no ALPN.
 pub(crate) async fn connect(relay: &Relay, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {

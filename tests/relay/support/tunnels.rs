@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use masque_relay::{
-    probe::{Client, Closed, Layer, TcpTunnel, UdpTunnel},
+    probe::{Closed, Layer, TcpTunnel, UdpTunnel},
     proto::{settings::Settings, write_varint},
 };
 use tokio::net::TcpStream;
 
 use super::{
-    Relay,
+    Client, Relay,
     tcp::{TcpEcho, TcpTarget},
     udp::UdpTarget,
 };

@@ -2,19 +2,21 @@
 
 use std::net::IpAddr;
 
-use masque_relay::{config::Rule, probe::Client, refusal::Denial};
+use masque_relay::{config::Rule, probe::Http, refusal::Denial};
 
 use crate::support::{
-    Relay,
+    Client, Relay,
     ends::assert_works,
+    on_versions,
     request::{Fields, answer_to, assert_refused, path, refusal, tcp, udp},
     tcp::TcpEcho,
 };
 
-#[tokio::test]
-async fn c31_the_default_policy_refuses_addresses_that_are_not_public() {
+on_versions!(c31_the_default_policy_refuses_addresses_that_are_not_public: h1 h2 h3);
+
+async fn c31_the_default_policy_refuses_addresses_that_are_not_public(http: Http) {
     let relay = Relay::spawn(|config| config.rules.allow_private = false).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     for ip in [
         "0.0.0.0",
         "10.0.0.1",
@@ -52,13 +54,14 @@ async fn c31_the_default_policy_refuses_addresses_that_are_not_public() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c31_the_relay_itself_is_no_target() {
+on_versions!(c31_the_relay_itself_is_no_target: h1 h2 h3);
+
+async fn c31_the_relay_itself_is_no_target(http: Http) {
     // Whatever else is open.
     let everything = Rule { allow: true, networks: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()], ..Rule::default() };
     let relay = Relay::spawn_dual(|config| config.rules.list = vec![everything]).await;
     let echo = TcpEcho::start().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let [four, six] = [relay.addresses()[0].port(), relay.addresses()[1].port()];
     for (ip, port) in [("127.0.0.1", four), ("::ffff:127.0.0.1", four), ("::127.0.0.1", four), ("0.0.0.0", four), ("::1", six), ("::", six)]
     {
@@ -71,10 +74,11 @@ async fn c31_the_relay_itself_is_no_target() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c32_the_default_policy_sees_embedded_addresses() {
+on_versions!(c32_the_default_policy_sees_embedded_addresses: h1 h2 h3);
+
+async fn c32_the_default_policy_sees_embedded_addresses(http: Http) {
     let relay = Relay::spawn(|config| config.rules.allow_private = false).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     for ip in [
         "::ffff:127.0.0.1",
         "::ffff:10.0.0.1",
@@ -95,12 +99,13 @@ async fn c32_the_default_policy_sees_embedded_addresses() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c32_a_rule_for_ipv4_holds_for_embedded_addresses() {
+on_versions!(c32_a_rule_for_ipv4_holds_for_embedded_addresses: h1 h2 h3);
+
+async fn c32_a_rule_for_ipv4_holds_for_embedded_addresses(http: Http) {
     let eights = Rule { networks: vec!["8.8.8.0/24".parse().unwrap()], denial: Some(Denial::Forbidden), ..Rule::default() };
     // Private addresses are open, so that it is this rule alone which refuses.
     let relay = Relay::spawn(|config| config.rules.list = vec![eights]).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     for (denied, not) in [
         ("8.8.8.8", "8.8.9.8"),
         ("::ffff:8.8.8.8", "::ffff:8.8.9.8"),
