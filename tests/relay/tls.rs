@@ -59,18 +59,6 @@ async fn c08_slow_handshakes_prefaces_and_heads_are_let_go() {
 }
 
 #[tokio::test]
-async fn c08_a_client_that_never_authenticates_is_let_go_on_http_2() {
-    let relay = Relay::spawn(soon).await;
-    let mut options = relay.stranger();
-    options.http = Http::H2;
-    let client = relay.open(options).await;
-    client.closed().await.unwrap();
-    let line = relay.logged("connection closed").await;
-    assert!(line.contains("no authenticated request in time"), "{line}");
-    relay.finish().await;
-}
-
-#[tokio::test]
 async fn one_version_alone_listens_alone() {
     let echo = TcpEcho::start().await;
     for (h2, h3) in [(true, false), (false, true)] {
