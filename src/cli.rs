@@ -20,7 +20,7 @@ use crate::config::{
 };
 use report::Failure;
 
-/// A MASQUE relay: CONNECT and CONNECT-UDP over HTTP/3
+/// A MASQUE relay: CONNECT and CONNECT-UDP over HTTP/3 and HTTP/2
 #[derive(Debug, Parser)]
 #[command(name = "masque-relay", version, max_term_width = 100, after_help = TRY, disable_help_subcommand = true)]
 pub struct Arguments {
@@ -49,7 +49,7 @@ pub enum Command {
 /// `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArguments {
-    /// Need nothing: make CA, certificate and token, listen on loopback, offer an echo
+    /// Need nothing: make CA, certificate, token and echo, on loopback
     #[arg(long)]
     pub dev: bool,
     /// What overrides the file.
@@ -99,10 +99,10 @@ pub struct Overrides {
     /// Let clients reach private addresses
     #[arg(long, env = "MASQUE_RELAY_ALLOW_PRIVATE", hide_env = true, value_parser = BoolishValueParser::new())]
     pub allow_private: bool,
-    /// Serve no HTTP/2 (nothing listens on TCP then, unless `http1` is on)
+    /// Serve no HTTP/2
     #[arg(long, env = "MASQUE_RELAY_NO_H2", hide_env = true, value_parser = BoolishValueParser::new())]
     pub no_h2: bool,
-    /// Serve no HTTP/3 (nothing listens on UDP then)
+    /// Serve no HTTP/3
     #[arg(long, env = "MASQUE_RELAY_NO_H3", hide_env = true, value_parser = BoolishValueParser::new())]
     pub no_h3: bool,
     /// Which of them were given, and how; filled by [`Arguments::from_command_line`].

@@ -187,6 +187,8 @@ pub struct Timeouts {
     pub dns: Duration,
     /// All of a TCP connect, Happy Eyeballs included.
     pub connect: Duration,
+    /// A connection on which no request is open (HTTP/2), or no packet came (HTTP/3, where a tunnel's longer limit counts).
+    pub idle: Duration,
     /// A UDP tunnel in which no packet moved either way (C-70).
     pub udp_idle: Duration,
     /// A TCP tunnel in which no byte moved either way.
@@ -317,6 +319,7 @@ impl Default for Timeouts {
             authenticate: Duration::from_secs(10),
             dns: Duration::from_secs(5),
             connect: Duration::from_secs(10),
+            idle: Duration::from_secs(120),
             udp_idle: Duration::from_secs(120),
             tcp_idle: Duration::from_secs(3600),
             capsule_stall: Duration::from_secs(30),

@@ -1,10 +1,10 @@
-//! A MASQUE relay: CONNECT for TCP and CONNECT-UDP (RFC 9298) for UDP, over HTTP/3.
+//! A MASQUE relay: CONNECT for TCP and CONNECT-UDP (RFC 9298) for UDP, over HTTP/3, HTTP/2 and HTTP/1.1.
 //!
 //! # The life of a request
 //!
 //! | step | takes | gives | says no with |
 //! | --- | --- | --- | --- |
-//! | [`listener`] | a QUIC packet | an accepted connection | Retry, refuse |
+//! | [`listener`] | a QUIC packet, or a TCP connection | an accepted connection | Retry, refuse, a TLS alert |
 //! | [`session`] | the connection | an exchange: one request and its streams, until it is over | stream or connection error |
 //! | [`request`] | a head | `Request`, what is asked | `Refusal::Malformed` |
 //! | [`policy`] | `Request` and client | `Permit`, leave to reach one target | `Refusal::{Unauthenticated, Unsupported, Denied, LimitReached}` |

@@ -2,6 +2,7 @@
 
 mod pace;
 pub mod quic;
+mod socket;
 pub mod tcp;
 
 pub use pace::Pace;

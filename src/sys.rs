@@ -13,7 +13,7 @@ use std::{io, net::UdpSocket};
 
 use bytes::Bytes;
 
-pub use readable::{READABLE_OR_BROKEN, watch_reading};
+pub use readable::{READABLE_OR_BROKEN, watch_reading, watch_writing};
 pub use system::{
     Arena, Received, allowed_cpus, drain_errors, pin_to, prepare_upstream, raise_descriptor_limit, receive, steer_by_connection_id,
 };

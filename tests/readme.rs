@@ -127,6 +127,19 @@ fn the_buffers_it_tells_to_allow_are_those_asked_for() {
     assert_eq!(size, 4 << 20, "the README says 4 MiB");
 }
 
+/// The table of costs has a line for every row that is measured, in their order, and no other.
+#[test]
+fn the_table_of_costs_has_the_rows_of_the_bench() {
+    let rows = read("tests/bench/rows.rs");
+    let rows: Vec<_> = rows.split("row!(\"").skip(1).filter_map(|text| text.split('"').next()).collect();
+    let readme = read("README.md");
+    let section = readme.split("## What it costs").nth(1).expect("a section with costs").split("\n## ").next().unwrap_or_default();
+    let lines = section.lines().skip_while(|line| !line.starts_with("| ---")).skip(1);
+    let shown: Vec<_> = lines.filter_map(|line| line.strip_prefix("| ")?.split(" |").next()).collect();
+    assert!(rows.len() > 20, "rows were overlooked: {rows:?}");
+    assert_eq!(shown, rows);
+}
+
 /// A statement has a test that carries its number, or a reason for which it is not kept. What is kept in part has both.
 #[test]
 fn every_statement_has_a_test_or_a_reason() {

@@ -24,7 +24,7 @@ use crate::{
         issue::{self, Authority},
     },
     config::{
-        Certificate, Config, Privacy, Token,
+        Certificate, Config, Privacy, Token, Versions,
         file::{Settings, Source},
     },
     proto::template::WELL_KNOWN,
@@ -37,6 +37,7 @@ pub struct Dev {
     files: Files,
     names: Vec<String>,
     open: bool,
+    http: Versions,
     echo: Echo,
 }
 
@@ -77,8 +78,8 @@ impl Dev {
         files.leaf(&names, now)?;
         warn_of_strangers(&config);
         let echo = Echo::start().await.map_err(|source| Failure::io("cannot start the echo on 127.0.0.1", &source))?;
-        let open = config.access.open;
-        Ok((config, Self { program: program.into(), files, names, open, echo }))
+        let (open, http) = (config.access.open, config.http);
+        Ok((config, Self { program: program.into(), files, names, open, http, echo }))
     }
 
     /// Says on stderr what there is, and what to try.
@@ -88,6 +89,13 @@ impl Dev {
         let Files { ca, token, .. } = &self.files;
         let mut text = format!("a development relay is at {url}\n");
         let mut line = |name: &str, value: String| writeln!(text, "  {name:<10}{value}").expect("a String takes everything");
+        if self.http.h3 {
+            line("HTTP/3", format!("{url} over UDP"));
+        }
+        if self.http.over_tcp() {
+            let (name, more) = if self.http.h2 { ("HTTP/2", ", and HTTP/1.1") } else { ("HTTP/1.1", "") };
+            line(name, format!("{url} over TCP{}", if self.http.h1 { more } else { "" }));
+        }
         line("template", format!("{url}{WELL_KNOWN}"));
         if self.open {
             line("token", "none is asked for (--open)".into());
@@ -98,12 +106,22 @@ impl Dev {
         line("echo", format!("tcp {}, udp {} (any other target is let through, private ones too)", self.echo.tcp, self.echo.udp));
         text += "try, in this directory:\n";
         let credential = if self.open { String::new() } else { format!(" --token-file {}", shell(&token.to_string_lossy())) };
-        for (flag, target) in [("--tcp", self.echo.tcp), ("--udp", self.echo.udp)] {
+        let best = if self.http.h3 { "" } else { self.over_tcp() };
+        let mut tries = vec![(best, "--tcp", self.echo.tcp), (best, "--udp", self.echo.udp)];
+        if self.http.h3 && self.http.over_tcp() {
+            tries.push((self.over_tcp(), "--udp", self.echo.udp));
+        }
+        for (http, flag, target) in tries {
             let (program, ca) = (shell(&self.program), shell(&ca.to_string_lossy()));
-            writeln!(text, "  echo hello | {program} probe {url} --ca {ca}{credential} {flag} {target}")
+            writeln!(text, "  echo hello | {program} probe {url}{http} --ca {ca}{credential} {flag} {target}")
                 .expect("a String takes everything");
         }
         say(text.trim_end());
+    }
+
+    /// The version to try over TCP.
+    const fn over_tcp(&self) -> &'static str {
+        if self.http.h2 { " --http 2" } else { " --http 1" }
     }
 
     /// Stops the echo.

@@ -12,7 +12,10 @@ use toml::de::{DeTable, DeValue};
 use super::{
     Config,
     keys::{KEYS, Key, allowed_cpus},
-    memory::{CONNECTION_STATE, DATAGRAMS_IN, DATAGRAMS_OUT, EARLY_DATAGRAMS, HEAD, HEADS, RECEIVE_WINDOW, SEND_WINDOW, WORKER, bytes},
+    memory::{
+        CONNECTION_STATE, DATAGRAMS_IN, DATAGRAMS_OUT, EARLY_DATAGRAMS, HEAD, HEADS, RECEIVE_WINDOW, SEND_WINDOW, STALLED, STREAM_WINDOW,
+        WORKER, bytes,
+    },
     values::unknown,
 };
 
@@ -226,7 +229,7 @@ impl Meant {
         format!(
             "\n# worst-case memory: {}, kernel buffers not counted\n\
              #   = {} connections × {} + {} tunnels × {} + {workers} workers × {}\n\
-             #   a connection: windows {} + {}, datagrams {} + {} + {}, {HEADS} heads × {}, state {}\n\
+             #   a connection: windows {} + {STALLED} × {} + {}, datagrams {} + {} + {}, {HEADS} heads × {}, state {}\n\
              #   (before it has authenticated: {} in all)\n",
             bytes(worst.total),
             limits.connections,
@@ -235,6 +238,7 @@ impl Meant {
             bytes(worst.tunnel),
             bytes(WORKER),
             bytes(RECEIVE_WINDOW),
+            bytes(STREAM_WINDOW),
             bytes(SEND_WINDOW),
             bytes(DATAGRAMS_IN),
             bytes(DATAGRAMS_OUT),
@@ -388,6 +392,10 @@ mod tests {
     /// Every key, each with a value that is not its default.
     const ALL: &str = r#"
 listen = ["127.0.0.1:4433", "[::1]:0"]
+http3 = false
+http2 = false
+http1 = true
+tls12 = true
 name = "edge-1"
 workers = 3
 templates = ["https://relay.example/masque{?target_host,target_port}"]
@@ -416,6 +424,7 @@ head = 1
 authenticate = "2s"
 dns = "3000ms"
 connect = "1m"
+idle = "3m"
 udp_idle = "1h"
 tcp_idle = "2h"
 capsule_stall = "8s"
@@ -450,6 +459,13 @@ privacy = "none"
         assert_eq!(config.dns.servers, ["192.0.2.53:53".parse().unwrap(), "[2001:db8::53]:5353".parse().unwrap()]);
         assert_eq!((config.quic.retry, config.log.privacy), (Retry::Always, Privacy::None));
         assert_eq!(config.quic.socket_buffer, 1 << 20);
+    }
+
+    #[test]
+    fn some_http_must_be_served() {
+        let found = only("http3 = false\nhttp2 = false");
+        assert_eq!(found, "no version of HTTP is served: set `http3`, `http2` or `http1` to `true`");
+        meant(&format!("http2 = false\n{NEEDED}")).unwrap();
     }
 
     #[test]

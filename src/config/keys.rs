@@ -245,6 +245,12 @@ pub static KEYS: &[Key] = &[
         show: |config| durations(config.timeouts.connect),
     },
     Key {
+        path: "timeouts.idle",
+        about: "a connection without a request (HTTP/2), or without a packet (HTTP/3, where `udp_idle` counts if it is longer)",
+        read: |value, config| duration(value, ms(100)..=seconds(24 * HOUR)).map(|span| config.timeouts.idle = span),
+        show: |config| durations(config.timeouts.idle),
+    },
+    Key {
         path: "timeouts.udp_idle",
         about: "a UDP tunnel without a packet; RFC 9298 asks for two minutes or more",
         read: |value, config| duration(value, seconds(1)..=seconds(24 * HOUR)).map(|span| config.timeouts.udp_idle = span),
@@ -279,7 +285,7 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         path: "quic.initial_mtu",
-        about: "UDP payload of the first packets; an inner QUIC handshake needs 1290 or more",
+        about: "UDP payload of the first packets; an inner QUIC handshake needs 1290 or more; behind another relay, 40 less than that has",
         read: |value, config| number(value, 1200..=1452).map(|mtu| config.quic.initial_mtu = mtu as u16),
         show: |config| config.quic.initial_mtu.to_string(),
     },

@@ -15,7 +15,7 @@ pub const SEND_WINDOW: u64 = 8 << 20;
 /// Received datagrams that wait for the pump; the oldest go first.
 pub const DATAGRAMS_IN: u64 = 1 << 20;
 /// Bytes of answers an HTTP/2 stream may hold unsent.
-pub const STREAM_UNSENT: u64 = 256 << 10;
+pub const STREAM_UNSENT: u64 = 64 << 10;
 /// The largest HTTP/2 frame a client may send.
 pub const FRAME: u64 = 64 << 10;
 /// Datagrams that wait to be sent: more would only be delay.
@@ -30,8 +30,8 @@ pub const HEADS: u64 = 64;
 pub const HEAD: u64 = 16 << 10;
 /// What an idle connection costs: quinn's state for the most part.
 pub const CONNECTION_STATE: u64 = 64 << 10;
-/// What a tunnel holds besides the windows: a chunk of TCP or a short queue of UDP on the way back, and its state.
-pub const TUNNEL: u64 = (64 + 8) << 10;
+/// What a tunnel holds besides the windows: a chunk of TCP or a short queue of UDP on the way back, on HTTP/2 as much unsent, and its state.
+pub const TUNNEL: u64 = STREAM_UNSENT + ((64 + 8) << 10);
 /// A worker's receive arenas.
 pub const WORKER: u64 = 8 << 20;
 
@@ -54,10 +54,11 @@ impl Config {
     /// ```text
     /// before     = 64 KiB window + 1 MiB + 64 KiB + 64 KiB datagrams + 16 heads × 16 KiB + 64 KiB state
     /// connection = 16 MiB + 8 × 8 MiB + 8 MiB windows + 1 MiB + 64 KiB + 64 KiB datagrams + 64 heads × 16 KiB + 64 KiB state
-    /// total      = limits.connections × connection + limits.tunnels × 72 KiB + workers × 8 MiB
+    /// total      = limits.connections × connection + limits.tunnels × 136 KiB + workers × 8 MiB
     /// ```
     ///
-    /// All connections count as authenticated: those that are not hold less.
+    /// All connections count as authenticated: those that are not hold less. HTTP/2 has the same windows and no datagrams; its buffers for TLS and frames
+    /// (0.3 MiB) are less than those.
     pub fn worst_case_memory(&self) -> WorstCase {
         let datagrams = DATAGRAMS_IN + DATAGRAMS_OUT + EARLY_DATAGRAMS;
         let before = WINDOW_BEFORE + datagrams + HEADS_BEFORE * HEAD + CONNECTION_STATE;

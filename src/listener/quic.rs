@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Pace;
+use super::{Pace, socket::ClientSocket};
 use crate::{
     config::{Config, Retry, memory},
     policy::limits::{ConnectionSlots, Limits},
@@ -59,7 +59,8 @@ impl Shared {
     pub fn endpoint(&self, worker: u8, socket: UdpSocket) -> io::Result<Endpoint> {
         let mut endpoint = self.endpoint.clone();
         endpoint.cid_generator(move || Box::new(WorkerIds(worker)));
-        Endpoint::new(endpoint, Some(self.server.clone()), socket, Arc::new(TokioRuntime))
+        let socket = Arc::new(ClientSocket::new(socket)?);
+        Endpoint::new_with_abstract_socket(endpoint, Some(self.server.clone()), socket, Arc::new(TokioRuntime))
     }
 }
 
@@ -67,7 +68,7 @@ fn transport(config: &Config, streams: u64) -> TransportConfig {
     let mut transport = TransportConfig::default();
     // A tunnel's idle limit must not be undercut by its connection's (C-70). A TCP tunnel's longer one counts while the client keeps the
     // connection alive: a phone that is gone is not waited for an hour.
-    let idle = config.timeouts.udp_idle.max(Duration::from_secs(120));
+    let idle = config.timeouts.udp_idle.max(config.timeouts.idle);
     let mut cubic = CubicConfig::default();
     cubic.initial_window(32 * 1200);
     let mut mtu = MtuDiscoveryConfig::default();
@@ -200,6 +201,17 @@ pub fn steer(first: &UdpSocket, workers: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c70_a_connection_is_idle_no_sooner_than_its_tunnels() {
+        for (tunnel, connection) in [(30, 120), (120, 120), (600, 600)] {
+            let mut config = Config::default();
+            config.timeouts.udp_idle = Duration::from_secs(tunnel);
+            let shown = format!("{:?}", transport(&config, 1));
+            let wanted = format!("max_idle_timeout: Some({:?})", limit(connection * 1000));
+            assert!(shown.contains(&wanted), "{wanted} not in {shown}");
+        }
+    }
 
     #[test]
     fn a_connection_id_names_its_worker() {

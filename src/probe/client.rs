@@ -123,8 +123,8 @@ impl Client {
         self.shared.wait_for("GOAWAY", self.options().patience, |state| state.goaways.get(at).copied()).await
     }
 
-    /// Waits until the connection is over, and says how. Over HTTP/2 the code is that of the last GOAWAY that had one, and its debug data is in the
-    /// reason. Over HTTP/1.1 an exchange must be read for its end to be seen.
+    /// Waits until the connection is over, and says how. Over HTTP/2 the code and the reason (debug data) are those of the last GOAWAY, if one came.
+    /// Over HTTP/1.1 an exchange must be read for its end to be seen.
     pub async fn closed(&self) -> Result<Closed, ProbeError> {
         let closed = self.shared.wait_for("the connection's end", None, |state| state.closed.clone());
         let wait = async {

@@ -10,6 +10,7 @@ use std::sync::{
 };
 
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Closed, ProbeError,
@@ -26,6 +27,8 @@ pub(super) use stream::{Receiving, Sending};
 pub(super) struct Link {
     pipe: Arc<Pipe>,
     used: AtomicBool,
+    /// Tells who watches that an exchange reads now.
+    taken: CancellationToken,
     /// Writes close_notify when it is time; aborted on drop.
     tasks: JoinSet<()>,
 }
@@ -35,7 +38,7 @@ impl Link {
         let pipe = Arc::new(Pipe::new(stream, shared));
         let mut tasks = JoinSet::new();
         tasks.spawn(pipe.clone().finishing());
-        Self { pipe, used: AtomicBool::new(false), tasks }
+        Self { pipe, used: AtomicBool::new(false), taken: CancellationToken::new(), tasks }
     }
 
     /// Both directions, once.
@@ -43,6 +46,7 @@ impl Link {
         if self.used.swap(true, Ordering::Relaxed) {
             return Err(ProbeError::UsedUp);
         }
+        self.taken.cancel();
         Ok((Sending::new(self.pipe.clone()), Receiving::new(self.pipe.clone())))
     }
 
@@ -52,10 +56,12 @@ impl Link {
 
     /// Reads until the relay closes, unless an exchange does so.
     pub(super) async fn watch(&self) {
-        if self.used.load(Ordering::Relaxed) {
-            return std::future::pending().await;
+        let read = async { while let Ok(Some(_)) = self.pipe.read().await {} };
+        tokio::select! {
+            biased;
+            () = self.taken.cancelled() => std::future::pending().await,
+            () = read => {}
         }
-        while let Ok(Some(_)) = self.pipe.read().await {}
         self.pipe.shared().note_closed(Closed::silent(true, "TLS closed"));
     }
 

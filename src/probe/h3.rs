@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::{VarInt, crypto::rustls::QuicClientConfig};
+use quinn::VarInt;
 use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
@@ -89,9 +89,7 @@ impl Link {
         shared: &Shared,
     ) -> Result<(quinn::Connection, quinn::Endpoint, bool), ProbeError> {
         let options = &shared.options;
-        let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 has the suite that Initial packets need");
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(options.transport()?));
+        let config = options.quic(tls)?;
         let local = options.local(address);
         let bind = |source| ProbeError::Bind { address: local, source };
         let mut endpoint_config = quinn::EndpointConfig::default();
@@ -99,7 +97,11 @@ impl Link {
             .max_udp_payload_size(options.max_udp_payload)
             .map_err(|_| ProbeError::Options("a max_udp_payload_size below 1200"))?;
         let runtime = quinn::default_runtime().expect("this is an async function on tokio");
-        let endpoint = quinn::Endpoint::new(endpoint_config, None, socket(local).map_err(bind)?, runtime).map_err(bind)?;
+        let endpoint = match options.over.clone() {
+            Some(over) => quinn::Endpoint::new_with_abstract_socket(endpoint_config, None, over, runtime),
+            None => quinn::Endpoint::new(endpoint_config, None, socket(local).map_err(bind)?, runtime),
+        };
+        let endpoint = endpoint.map_err(bind)?;
 
         let connecting =
             endpoint.connect_with(config, address, &options.server_name).map_err(|source| ProbeError::Start { address, source })?;

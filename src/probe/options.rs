@@ -7,6 +7,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use quinn::crypto::rustls::QuicClientConfig;
 use rustls::{
     client::Resumption,
     crypto::aws_lc_rs,
@@ -22,6 +23,7 @@ use crate::proto::{
 
 /// How to reach a relay and what to tell it. Every field may be changed before [`Client::open`](super::Client::open).
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each thing a test may want otherwise")]
 pub struct Options {
     /// Which HTTP to speak. What is said of QUIC, DATAGRAM frames and SETTINGS below is HTTP/3's alone.
     pub http: Http,
@@ -39,6 +41,8 @@ pub struct Options {
     pub template: Option<Template>,
     /// The local address; `None` is the wildcard of the relay's family, any port.
     pub bind: Option<SocketAddr>,
+    /// Carries our packets in place of a socket of our own, such as a tunnel through another relay.
+    pub over: Option<Arc<dyn quinn::AsyncUdpSocket>>,
     /// What our SETTINGS say, in this order, unchecked.
     pub settings: Settings,
     /// When our SETTINGS are sent.
@@ -81,6 +85,8 @@ pub struct Options {
     pub early_data: bool,
     /// The one leaf that is trusted, instead of `roots`.
     pub(super) pinned: Option<CertificateDer<'static>>,
+    /// Whether the key exchange is X25519MLKEM768 where the relay has it; otherwise plain X25519, which costs both sides less.
+    pub post_quantum: bool,
     /// rustls resumes a session only under the very configuration that made it.
     tls: Option<(Http, Arc<rustls::ClientConfig>)>,
 }
@@ -107,6 +113,7 @@ impl Options {
             fields: Vec::new(),
             template: None,
             bind: None,
+            over: None,
             settings: Settings(vec![(H3_DATAGRAM, 1)]),
             settings_when: SettingsWhen::AtOnce,
             datagram_receive: Some(2 << 20),
@@ -128,6 +135,7 @@ impl Options {
             tickets: Tickets::default(),
             early_data: false,
             pinned: None,
+            post_quantum: true,
             tls: None,
         }
     }
@@ -200,7 +208,20 @@ impl Options {
         head
     }
 
-    pub(super) fn transport(&self) -> Result<quinn::TransportConfig, ProbeError> {
+    /// What quinn makes of these options: for a connection without HTTP/3 on it.
+    pub fn quinn(&mut self) -> Result<quinn::ClientConfig, ProbeError> {
+        let tls = self.tls()?;
+        self.quic(tls)
+    }
+
+    pub(super) fn quic(&self, tls: Arc<rustls::ClientConfig>) -> Result<quinn::ClientConfig, ProbeError> {
+        let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 has the suite that Initial packets need");
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(self.transport()?));
+        Ok(config)
+    }
+
+    fn transport(&self) -> Result<quinn::TransportConfig, ProbeError> {
         let mut transport = quinn::TransportConfig::default();
         let idle = self.idle.map(quinn::IdleTimeout::try_from).transpose().map_err(|_| ProbeError::Options("the idle time-out"))?;
         transport
@@ -220,7 +241,7 @@ impl Options {
     }
 
     /// The TLS configuration; made once for a version of HTTP, so that clones of these options resume each other's sessions. Later changes of
-    /// `roots` and `alpn` do nothing.
+    /// `roots`, `alpn` and `post_quantum` do nothing.
     pub(super) fn tls(&mut self) -> Result<Arc<rustls::ClientConfig>, ProbeError> {
         match &self.tls {
             Some((http, tls)) if *http == self.http => Ok(tls.clone()),
@@ -238,7 +259,11 @@ impl Options {
             Http::H3 => &[&rustls::version::TLS13],
             Http::H1 | Http::H2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         };
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut provider = aws_lc_rs::default_provider();
+        if !self.post_quantum {
+            provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
+        }
+        let provider = Arc::new(provider);
         let builder = rustls::ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
         let mut config = if let Some(leaf) = &self.pinned {
             let pinned = Pinned::new(leaf.clone(), &provider);

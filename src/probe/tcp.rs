@@ -41,3 +41,51 @@ pub(super) async fn connect(address: SocketAddr, tls: Arc<ClientConfig>, shared:
         (http, _) => Err(ProbeError::Alpn { http }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::{Client, fake::tcp::TcpFake};
+
+    #[tokio::test]
+    async fn tls_is_as_strict_as_it_is_told() {
+        let fake = TcpFake::start_as(Http::H2, &[&rustls::version::TLS12], &[b"h2"]).await;
+        let (_client, stream) = fake.pair().await;
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
+
+        let fake = TcpFake::start_as(Http::H2, &[&rustls::version::TLS13], &[]).await;
+        let (client, _stream) = tokio::join!(Client::open(fake.options()), fake.accept());
+        assert!(matches!(client, Err(ProbeError::Alpn { http: Http::H2 })));
+
+        let fake = TcpFake::start(Http::H2).await;
+        let mut options = fake.options();
+        options.server_name = "other.test".into();
+        let (client, stream) = tokio::join!(Client::open(options), fake.accept());
+        assert!(matches!(client, Err(ProbeError::ConnectTcp { .. })) && stream.is_err());
+        let mut options = fake.options();
+        options.roots.clear();
+        let (client, stream) = tokio::join!(Client::open(options), fake.accept());
+        assert!(matches!(client, Err(ProbeError::ConnectTcp { .. })) && stream.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_pinned_leaf_is_trusted_and_no_other() {
+        for (versions, version) in
+            [(&rustls::version::TLS13, rustls::ProtocolVersion::TLSv1_3), (&rustls::version::TLS12, rustls::ProtocolVersion::TLSv1_2)]
+        {
+            let fake = TcpFake::start_as(Http::H2, &[versions], &[b"h2"]).await;
+            let leaf = fake.options().roots[0].clone();
+            let mut options = fake.options();
+            (options.roots, options.server_name) = (Vec::new(), "other.test".into());
+            options.pin(leaf.clone());
+            let (_client, stream) = fake.pair_with(options).await;
+            assert_eq!(stream.get_ref().1.protocol_version(), Some(version));
+
+            let other = TcpFake::start(Http::H2).await;
+            let mut options = other.options();
+            options.pin(leaf);
+            let (client, stream) = tokio::join!(Client::open(options), other.accept());
+            assert!(matches!(client, Err(ProbeError::ConnectTcp { .. })) && stream.is_err());
+        }
+    }
+}

@@ -144,7 +144,7 @@ impl Session {
     async fn run(mut self, deadline: Instant) -> (u64, String) {
         let worker = Arc::clone(&self.worker);
         let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
-        let idle = worker.config.timeouts.udp_idle.max(Duration::from_secs(120));
+        let idle = worker.config.timeouts.idle;
         let (mut silence, mut quiet) = (pin!(sleep_until(deadline)), pin!(sleep(idle)));
         let (mut announced, mut last_words) = (pin!(sleep(ANNOUNCED)), pin!(sleep(LAST_WORDS)));
         let (mut draining, mut cut) = (false, false);
@@ -191,7 +191,7 @@ impl Session {
         let Self { transport, mut requests, closing, .. } = self;
         // The requests learn of it by the connection's end.
         drop(transport);
-        requests.finish().await;
+        requests.finish(|()| {}).await;
         let drained = || if draining { "the relay is drained" } else { "the client closed the connection" };
         let end = closing.map_or_else(|| end.unwrap_or_else(|| drained().into()), |why| format!("the relay closed: {why}"));
         (requests.count, end)

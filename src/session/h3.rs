@@ -23,7 +23,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, Sleep, sleep, sleep_until},
+    time::{Instant, Sleep, sleep, sleep_until, timeout},
 };
 use tracing::{debug, info};
 
@@ -58,6 +58,9 @@ pub const STREAMS: u64 = 100;
 const HEADS: [usize; 2] = [memory::HEADS_BEFORE as usize, memory::HEADS as usize];
 /// The largest stream a client can open: the first GOAWAY takes nothing back (RFC 9114 §5.2).
 const GOAWAY_FIRST: u64 = (1 << 62) - 4;
+/// How long clients have to take the rest of what was finished, once the grace of a drain is over.
+const LAST_PACKETS: Duration = Duration::from_secs(1);
+
 /// What a client must know before it asks: extended CONNECT, HTTP Datagrams, and how large a head may be.
 fn settings() -> Settings {
     Settings(vec![(MAX_FIELD_SECTION_SIZE, MAX_HEAD as u64), (ENABLE_CONNECT_PROTOCOL, 1), (H3_DATAGRAM, 1)])
@@ -107,6 +110,9 @@ enum Leaving {
 /// One request's head, being read.
 type Reading = Pin<Box<dyn Future<Output = Option<Ready>> + Send>>;
 
+/// What a request leaves behind: its answer or tunnel was finished, and resolves when the client has all of it.
+type Delivered = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A request whose head was read.
 struct Ready {
     read: Result<(Head, Bytes), Refusal>,
@@ -126,7 +132,9 @@ struct Session {
     streams: watch::Sender<u64>,
     heads: FuturesUnordered<Reading>,
     window: Arc<Window>,
-    requests: Requests,
+    requests: Requests<Option<Delivered>>,
+    /// Of requests that are over: closing now would cut off what the client does not have yet.
+    undelivered: FuturesUnordered<Delivered>,
     /// The datagrams' two tasks, which end with the connection.
     _plumbing: JoinSet<()>,
     leaving: Leaving,
@@ -152,6 +160,7 @@ impl Session {
             heads: FuturesUnordered::new(),
             window: Arc::default(),
             requests: Requests::new(address),
+            undelivered: FuturesUnordered::new(),
             _plumbing: plumbing,
             leaving: Leaving::No,
             next: 0,
@@ -171,7 +180,8 @@ impl Session {
                     Err(_) => break,
                 },
                 Some(ready) = self.heads.next() => if let Some(ready) = ready { self.serve(ready) },
-                () = self.requests.one_ended() => {}
+                delivered = self.requests.one_ended() => self.undelivered.extend(delivered),
+                Some(()) = self.undelivered.next() => {}
                 () = gate.opened() => {
                     self.link.set_receive_window(varint(self.window.size()));
                     self.grow();
@@ -184,16 +194,18 @@ impl Session {
                 () = announced(&mut self.leaving) => self.reject_from_now_on().await,
                 () = worker.cut.cancelled() => {
                     // Each tunnel ends for that reason first, and says so to its client.
-                    self.requests.finish().await;
+                    self.finish_requests().await;
+                    self.last_packets().await;
                     self.link.close(code::NO_ERROR, "the relay stopped");
                 }
             }
             if matches!(self.leaving, Leaving::Closed(_)) && self.is_idle() {
+                self.last_packets().await;
                 self.link.close(code::NO_ERROR, "the relay is drained");
             }
         }
         self.heads.clear();
-        self.requests.finish().await;
+        self.finish_requests().await;
         (self.requests.count, self.link.end().unwrap_or_else(|| "the connection ended".into()))
     }
 
@@ -241,11 +253,13 @@ impl Session {
         let capsule_stall = worker.config.timeouts.capsule_stall;
         let share = Share::of(&self.window);
         let exchange = H3Exchange { head, send, recv, left, registration, datagrams: Arc::clone(&self.datagrams), share, capsule_stall };
+        let delivered: Delivered = Box::pin(exchange.send.delivered());
         self.requests.spawn(async move {
             match unreadable {
                 None => super::serve(exchange, client, &worker, || gate.open()).await,
                 Some(refusal) => super::refuse(exchange, client, &refusal, &worker).await,
             }
+            Some(delivered)
         });
         self.grow();
     }
@@ -262,7 +276,7 @@ impl Session {
     }
 
     fn is_idle(&self) -> bool {
-        self.heads.is_empty() && self.requests.len() == 0
+        self.heads.is_empty() && self.requests.len() == 0 && self.undelivered.is_empty()
     }
 
     /// The first GOAWAY says that the relay is going, and takes nothing back.
@@ -276,6 +290,20 @@ impl Session {
     async fn reject_from_now_on(&mut self) {
         self.leaving = Leaving::Closed(self.next);
         self.desk.control().goaway(self.next).await;
+    }
+
+    /// Before the connection is closed: quinn sends nothing that still waits then.
+    async fn last_packets(&mut self) {
+        let delivered = async { while self.undelivered.next().await.is_some() {} };
+        timeout(LAST_PACKETS, delivered).await.unwrap_or_default();
+        self.undelivered.clear();
+        // Of a reset no arrival is told; but its packet leaves now.
+        tokio::task::yield_now().await;
+    }
+
+    async fn finish_requests(&mut self) {
+        let Self { requests, undelivered, .. } = self;
+        requests.finish(|delivered| undelivered.extend(delivered)).await;
     }
 }
 

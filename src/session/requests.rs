@@ -12,19 +12,20 @@ use tracing::error;
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Running requests. Dropping it aborts them.
-pub(super) struct Requests {
+pub(super) struct Requests<T = ()> {
     client: SocketAddr,
-    tasks: JoinSet<()>,
+    /// Each gives what it leaves behind.
+    tasks: JoinSet<T>,
     /// How many there were in all.
     pub(super) count: u64,
 }
 
-impl Requests {
+impl<T: Send + 'static> Requests<T> {
     pub(super) fn new(client: SocketAddr) -> Self {
         Self { client, tasks: JoinSet::new(), count: 0 }
     }
 
-    pub(super) fn spawn(&mut self, request: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(&mut self, request: impl Future<Output = T> + Send + 'static) {
         self.count += 1;
         self.tasks.spawn(request);
     }
@@ -34,19 +35,21 @@ impl Requests {
         self.tasks.len()
     }
 
-    /// Resolves when one has ended, never while none runs. Cancel safe.
-    pub(super) async fn one_ended(&mut self) {
-        match self.tasks.join_next().await {
-            Some(done) => self.note(done),
-            None => std::future::pending().await,
+    /// What one leaves behind that has ended; waits for it, for ever while none runs. Cancel safe.
+    pub(super) async fn one_ended(&mut self) -> T {
+        while let Some(done) = self.tasks.join_next().await {
+            if let Some(left) = self.noted(done) {
+                return left;
+            }
         }
+        std::future::pending().await
     }
 
-    /// Waits for the last words of all: each has learnt by now that it is over.
-    pub(super) async fn finish(&mut self) {
+    /// Waits for the last words of all, each of which has learnt by now that it is over, and for what they leave behind.
+    pub(super) async fn finish(&mut self, mut done: impl FnMut(T)) {
         while !self.tasks.is_empty() {
             match timeout(LAST_WORDS, self.tasks.join_next()).await {
-                Ok(Some(done)) => self.note(done),
+                Ok(Some(ended)) => self.noted(ended).into_iter().for_each(&mut done),
                 Ok(None) => return,
                 Err(_) => {
                     error!(client = %self.client, left = self.tasks.len(), "requests did not end with their connection");
@@ -56,9 +59,7 @@ impl Requests {
         }
     }
 
-    fn note(&self, done: Result<(), JoinError>) {
-        if let Err(failed) = done {
-            error!(client = %self.client, %failed, "a request's task broke");
-        }
+    fn noted(&self, done: Result<T, JoinError>) -> Option<T> {
+        done.inspect_err(|failed| error!(client = %self.client, %failed, "a request's task broke")).ok()
     }
 }

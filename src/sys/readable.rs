@@ -1,4 +1,4 @@
-//! A socket on the runtime, registered for reading and errors only.
+//! A socket on the runtime, registered for reading and errors only, or for writing only.
 #![expect(unsafe_code, reason = "tokio asks for a promise about the descriptor that a standard socket keeps")]
 
 use std::{io, net::UdpSocket};
@@ -17,4 +17,10 @@ pub const READABLE_OR_BROKEN: Interest = Interest::READABLE;
 pub fn watch_reading(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
     // SAFETY: a UdpSocket owns its descriptor and always gives the same one, open until it is dropped.
     unsafe { AsyncFd::register_with_interest(socket, READABLE_OR_BROKEN) }.map_err(Into::into)
+}
+
+/// Registers a non-blocking socket for writing only.
+pub fn watch_writing(socket: UdpSocket) -> io::Result<AsyncFd<UdpSocket>> {
+    // SAFETY: as above.
+    unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) }.map_err(Into::into)
 }

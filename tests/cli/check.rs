@@ -56,6 +56,10 @@ fn what_is_meant_is_shown_with_its_sources() {
     exit 0
     -- stdout
     listen = ["192.0.2.7:443", "[2001:db8::7]:443"]  # relay.toml line 2
+    http3 = true                                  # default
+    http2 = true                                  # default
+    http1 = false                                 # default
+    tls12 = false                                 # default
     name = "masque-relay"                         # default
     workers = 3                                   # flag --workers
     templates = []                                # default
@@ -92,6 +96,7 @@ fn what_is_meant_is_shown_with_its_sources() {
     authenticate = "10s"                          # default
     dns = "5s"                                    # default
     connect = "10s"                               # default
+    idle = "2m"                                   # default
     udp_idle = "2m"                               # default
     tcp_idle = "1h"                               # default
     capsule_stall = "30s"                         # default
@@ -109,9 +114,9 @@ fn what_is_meant_is_shown_with_its_sources() {
     [log]
     privacy = "domain"                            # default
 
-    # worst-case memory: 262.6 GiB, kernel buffers not counted
-    #   = 10000 connections × 26.1 MiB + 100000 tunnels × 72 KiB + 3 workers × 8 MiB
-    #   a connection: windows 16 MiB + 8 MiB, datagrams 1 MiB + 64 KiB + 64 KiB, 64 heads × 16 KiB, state 64 KiB
+    # worst-case memory: 887.6 GiB, kernel buffers not counted
+    #   = 10000 connections × 90.1 MiB + 100000 tunnels × 136 KiB + 3 workers × 8 MiB
+    #   a connection: windows 16 MiB + 8 × 8 MiB + 8 MiB, datagrams 1 MiB + 64 KiB + 64 KiB, 64 heads × 16 KiB, state 64 KiB
     #   (before it has authenticated: 1.5 MiB in all)
     -- stderr
     ok: 192.0.2.7:443, [2001:db8::7]:443 as relay.example, 192.0.2.7 (until DATE), 1 token, 3 rules, 3 workers

@@ -31,7 +31,7 @@ fn every_page_fits_one_screen_and_has_an_example() {
 #[test]
 fn the_commands() {
     insta::assert_snapshot!(Home::new().stdout(&["--help"]), @r"
-    A MASQUE relay: CONNECT and CONNECT-UDP over HTTP/3
+    A MASQUE relay: CONNECT and CONNECT-UDP over HTTP/3 and HTTP/2
 
     Usage: masque-relay <COMMAND>
 
@@ -57,8 +57,7 @@ fn serve() {
     Usage: masque-relay serve [OPTIONS]
 
     Options:
-          --dev                          Need nothing: make CA, certificate and token, listen on
-                                         loopback, offer an echo
+          --dev                          Need nothing: make CA, certificate, token and echo, on loopback
           --config <FILE>                The configuration (TOML)
           --listen <ADDR:PORT>           Listen here; repeatable
           --cert <FILE>                  Certificate chain, PEM
@@ -66,13 +65,16 @@ fn serve() {
           --workers <N>                  Threads, each with its own sockets; `auto`: one per processor
           --open                         Ask nobody for a credential
           --allow-private                Let clients reach private addresses
+          --no-h2                        Serve no HTTP/2
+          --no-h3                        Serve no HTTP/3
           --log <LEVEL>                  What is logged: error to trace, or a filter like
                                          `info,masque_relay=debug` [default: info]
           --log-format <auto|text|json>  How it looks; auto: text on a terminal, JSON otherwise
       -h, --help                         Print help
 
     A flag overrides the environment (MASQUE_RELAY_CONFIG, _LISTEN, _CERT, _KEY, _WORKERS, _OPEN,
-    _ALLOW_PRIVATE, _LOG, _LOG_FORMAT), and that the file. `ready URL` on stdout: the relay listens.
+    _ALLOW_PRIVATE, _NO_H2, _NO_H3, _LOG, _LOG_FORMAT), and that the file. `ready URL` on stdout: it
+    listens.
     Example: masque-relay serve --config /etc/masque-relay/relay.toml
     ");
 }
@@ -95,6 +97,8 @@ fn check() {
           --workers <N>         Threads, each with its own sockets; `auto`: one per processor
           --open                Ask nobody for a credential
           --allow-private       Let clients reach private addresses
+          --no-h2               Serve no HTTP/2
+          --no-h3               Serve no HTTP/3
       -h, --help                Print help
 
     Example: masque-relay check --config relay.toml --show

@@ -147,7 +147,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 fn dev_prints_what_to_try() {
     let home = Home::new();
     let mut relay = Relay::dev(&home);
-    relay.process.hears("--udp");
+    relay.process.hears("--http 2");
     let text: Vec<_> = relay.process.talk.iter().filter(|line| !line.starts_with('{')).cloned().collect();
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r":\d+", ":PORT");
@@ -156,6 +156,8 @@ fn dev_prints_what_to_try() {
         insta::assert_snapshot!(relay.url, @"https://127.0.0.1:PORT");
         insta::assert_snapshot!(text.join("\n"), @r"
         a development relay is at https://127.0.0.1:PORT
+          HTTP/3    https://127.0.0.1:PORT over UDP
+          HTTP/2    https://127.0.0.1:PORT over TCP, and HTTP/1.1
           template  https://127.0.0.1:PORT/.well-known/masque/udp/{target_host}/{target_port}/
           token     in certs/dev/token, as `Proxy-Authorization: Bearer TOKEN`, or Basic with the user `dev`
           CA        certs/dev/ca.pem; clients must trust it
@@ -163,6 +165,7 @@ fn dev_prints_what_to_try() {
         try, in this directory:
           echo hello | masque-relay probe https://127.0.0.1:PORT --ca certs/dev/ca.pem --token-file certs/dev/token --tcp 127.0.0.1:PORT
           echo hello | masque-relay probe https://127.0.0.1:PORT --ca certs/dev/ca.pem --token-file certs/dev/token --udp 127.0.0.1:PORT
+          echo hello | masque-relay probe https://127.0.0.1:PORT --http 2 --ca certs/dev/ca.pem --token-file certs/dev/token --udp 127.0.0.1:PORT
         ");
     });
 }
@@ -176,9 +179,9 @@ fn regex_of(text: &str) -> String {
 fn what_dev_prints_works_when_pasted() {
     let home = Home::new();
     let mut relay = Relay::dev(&home);
-    relay.process.hears("--udp");
+    relay.process.hears("--http 2");
     let commands: Vec<_> = relay.process.talk.iter().filter(|line| line.starts_with("  echo hello")).cloned().collect();
-    assert_eq!(commands.len(), 2, "{:#?}", relay.process.talk);
+    assert_eq!(commands.len(), 3, "{:#?}", relay.process.talk);
     for pasted in commands {
         let output = Command::new("sh").args(["-c", &pasted]).current_dir(home.path(".")).output().expect("sh runs");
         let talk = String::from_utf8_lossy(&output.stderr);
@@ -283,6 +286,18 @@ fn a_probe_without_the_token_is_told_what_is_missing() {
     assert!(shown.contains("hint: the relay asks for a credential: `--token-file FILE`"), "{shown}");
     let shown = home.run(&["probe", &relay.url, "--ca", "certs/ca.pem", "--token", "wrong", "--udp", "127.0.0.1:9"]);
     assert!(shown.starts_with("exit 1\n") && shown.contains("error: refused: status 407"), "{shown}");
+}
+
+#[test]
+fn a_probe_speaks_the_version_it_is_told() {
+    let home = Home::new().with_certificate();
+    let relay = Relay::configured(&home, "");
+    for (number, name) in [("2", "HTTP/2"), ("3", "HTTP/3")] {
+        let shown = home.run(&["probe", &relay.url, "--ca", "certs/ca.pem", "--http", number, "--tcp", "127.0.0.1:9"]);
+        assert!(shown.starts_with("exit 1\n") && shown.contains("error: refused: status 407"), "{shown}");
+        let connected = shown.lines().find(|line| line.starts_with("connected to 127.0.0.1:")).expect(&shown);
+        assert!(connected.ends_with(name), "{connected}");
+    }
 }
 
 #[test]

@@ -3,7 +3,6 @@
 
 use std::net::Ipv4Addr;
 
-use bytes::Bytes;
 use masque_relay::proto::codes::h3;
 
 use crate::support::{
@@ -38,7 +37,7 @@ async fn c72_memory_after_ten_thousand_abandoned_tunnels_is_that_after_one_thous
     let mut memory = Vec::new();
     for connection in 1..=TUNNELS / PER_CONNECTION {
         targets.churn(relay.client().await).await;
-        if connection * PER_CONNECTION % 1000 == 0 {
+        if (connection * PER_CONNECTION).is_multiple_of(1000) {
             relay.descriptors_back_at(idle).await;
             memory.push(relay.memory());
         }
@@ -92,12 +91,12 @@ async fn abandon(way: usize, client: &Client, targets: &Targets) {
             }
             // Data on its way in both directions.
             5 => {
-                tunnel.send(Bytes::from_static(&[5; 40_000])).await.unwrap();
+                tunnel.send(vec![5; 40_000].into()).await.unwrap();
                 tunnel.recv().await.unwrap();
                 tunnel.reset(h3::REQUEST_CANCELLED).unwrap();
             }
             _ => {
-                tunnel.send(Bytes::from_static(&[6; 40_000])).await.unwrap();
+                tunnel.send(vec![6; 40_000].into()).await.unwrap();
                 drop(tunnel);
             }
         }

@@ -73,7 +73,8 @@ async fn h2_2_credit_comes_back_only_as_the_target_takes_bytes() {
     let mut stream = target.accept().await;
     // More than the stream's window of 8 MiB and all that sockets hold: it cannot be sent while nobody reads.
     let sent = vec![7; 32 << 20];
-    let sending = tokio::spawn({
+    let mut senders = tokio::task::JoinSet::new();
+    senders.spawn({
         let sent = Bytes::from(sent.clone());
         async move {
             for chunk in sent.chunks(64 << 10) {
@@ -83,12 +84,11 @@ async fn h2_2_credit_comes_back_only_as_the_target_takes_bytes() {
             tunnel
         }
     });
-    let mut sending = sending;
-    let early = tokio::time::timeout(std::time::Duration::from_millis(500), &mut sending).await;
+    let early = tokio::time::timeout(std::time::Duration::from_millis(500), senders.join_next()).await;
     assert!(early.is_err(), "32 MiB were taken from the client with nobody to take them");
     let got = tcp::read_to_end(&mut stream).await.unwrap();
     assert!(got == sent, "all bytes in order");
-    drop(sending.await.unwrap());
+    drop(senders.join_next().await.unwrap().unwrap());
     drop(stream);
     relay.finish().await;
 }

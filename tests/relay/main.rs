@@ -3,7 +3,6 @@
 //! One file per section of the conformance statements; `cNN_…` tests statement C-NN.
 
 #[cfg(test)]
-#[expect(dead_code, reason = "written for the sections to come")]
 mod support;
 
 #[cfg(test)]
@@ -13,10 +12,19 @@ mod fixture;
 mod answers;
 
 #[cfg(test)]
+mod chain;
+
+#[cfg(test)]
 mod churn;
 
 #[cfg(test)]
 mod connection;
+
+#[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
+mod moves;
 
 #[cfg(test)]
 mod recognition;

@@ -8,7 +8,13 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Relay, USER, ends::assert_works, tcp::TcpEcho, tls::connect, within};
+use crate::support::{
+    Relay, USER,
+    ends::{assert_echoes, assert_works},
+    tcp::TcpEcho,
+    tls::connect,
+    within,
+};
 
 fn soon(config: &mut Config) {
     config.timeouts.authenticate = Duration::from_millis(300);
@@ -55,6 +61,23 @@ async fn c08_slow_handshakes_prefaces_and_heads_are_let_go() {
     for why in ["no handshake in time", "no HTTP/2 preface in time", "no request in time"] {
         relay.logged(why).await;
     }
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_for_nothing_is_let_go_on_http_2() {
+    let relay = Relay::spawn(|config| config.timeouts.idle = Duration::from_millis(300)).await;
+    let echo = TcpEcho::start().await;
+    let client = relay.client_over(Http::H2).await;
+    // A tunnel keeps it.
+    let mut tunnel = client.connect_tcp(&echo.address().to_string()).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(600), client.closed()).await;
+    assert!(early.is_err(), "{early:?}");
+    assert_echoes(&mut tunnel).await;
+    drop(tunnel);
+    client.closed().await.unwrap();
+    let line = relay.logged("connection closed").await;
+    assert!(line.contains("the client asks for nothing"), "{line}");
     relay.finish().await;
 }
 

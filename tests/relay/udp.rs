@@ -1,25 +1,37 @@
-//! Section G: the UDP socket towards a target.
+//! Section G: the UDP socket towards a target. What ends it from outside is below.
 
-use std::time::Duration;
+mod unreachable;
 
-use masque_relay::{probe::StreamEnd, proto::codes::h3};
+use std::{net::UdpSocket, time::Duration};
+
+use masque_relay::{metrics::Way, probe::StreamEnd, proto::codes::h3};
+use tokio::time::interval;
 
 use crate::support::{
     Relay, descriptors,
-    tunnels::{assert_echoes_udp, open_udp},
-    udp::{self, UdpTarget},
+    tunnels::{assert_echoes_udp, open_udp, payloads, upstream},
+    udp::UdpTarget,
+    until,
 };
 
 #[tokio::test]
-async fn c68_a_closed_port_ends_the_tunnel() {
+async fn c67_only_the_targets_own_packets_reach_the_client() {
     let relay = Relay::spawn(|_| {}).await;
+    let echo = UdpTarget::echo().await;
     let client = relay.client().await;
-    let closed = udp::closed_port();
-    let mut tunnel = client.connect_udp("127.0.0.1", closed.port()).await.unwrap();
-    tunnel.send(b"anyone?").unwrap();
-    let end = tunnel.ended().await;
-    assert!(matches!(end, StreamEnd::Reset(_) | StreamEnd::Finished), "{end:?}");
-    descriptors::none_towards(closed).await;
+    let mut tunnel = open_udp(&client, &echo).await;
+    let upstream = upstream(&mut tunnel, &echo).await;
+    assert_eq!(tunnel.recv().await.unwrap().payload, "where are you");
+
+    // The same address on another port, another address on the same port.
+    let spoofers = [UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind(("127.0.0.2", echo.address().port()))].map(Result::unwrap);
+    for spoofer in &spoofers {
+        spoofer.send_to(b"not from your target", upstream).unwrap();
+    }
+    for _ in 0..3 {
+        assert_echoes_udp(&mut tunnel, b"from your target").await;
+    }
+    assert_eq!(relay.metrics().packets[Way::Back as usize], 4);
     relay.finish().await;
 }
 
@@ -30,9 +42,44 @@ async fn c70_an_idle_tunnel_ends_with_its_socket() {
     let client = relay.client().await;
     let mut tunnel = open_udp(&client, &echo).await;
     assert_echoes_udp(&mut tunnel, b"once").await;
-    let end = tunnel.ended().await;
-    assert!(matches!(end, StreamEnd::Reset(_) | StreamEnd::Finished), "{end:?}");
+    assert_eq!(tunnel.ended().await, StreamEnd::Finished);
     descriptors::none_towards(echo.address()).await;
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c70_packets_of_either_direction_keep_a_tunnel() {
+    let relay = Relay::spawn(|config| {
+        config.timeouts.udp_idle = Duration::from_millis(1500);
+        config.limits.unanswered_packets = 10_000;
+    })
+    .await;
+    let [out, back, quiet] = [UdpTarget::silent().await, UdpTarget::silent().await, UdpTarget::silent().await];
+    let client = relay.client().await;
+    let (talking, mut listening) = (open_udp(&client, &out).await, open_udp(&client, &back).await);
+    let upstream = upstream(&mut listening, &back).await;
+    // Two quiet tunnels, one after the other, are the clock: the others live for twice the limit.
+    let clock = async {
+        for _ in 0..2 {
+            assert_eq!(open_udp(&client, &quiet).await.ended().await, StreamEnd::Finished);
+        }
+    };
+    let mut ticks = interval(Duration::from_millis(20));
+    let talk = async {
+        loop {
+            ticks.tick().await;
+            talking.send(b"out").unwrap();
+            back.send_now(b"back", upstream);
+        }
+    };
+    tokio::select! {
+        () = clock => {}
+        () = talk => {}
+    }
+    assert_eq!(relay.metrics().ended.get("idle"), Some(&2));
+    assert_eq!(listening.recv().await.unwrap().payload, "back");
+    talking.send(b"still here").unwrap();
+    until("a packet through the tunnel", || payloads(&out), |all| all.iter().any(|payload| payload == b"still here")).await;
     relay.finish().await;
 }
 

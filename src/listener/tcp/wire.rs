@@ -155,3 +155,94 @@ impl AsyncWrite for Wire {
         Pin::new(&mut out.socket).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        time::timeout,
+    };
+
+    use super::*;
+
+    /// A wire, and its other end.
+    async fn pair() -> (Wire, Outbox, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (wire, outbox) = Wire::new(accepted.unwrap().0);
+        (wire, outbox, client.unwrap())
+    }
+
+    fn held(outbox: &Outbox) -> usize {
+        outbox.lock().held.len()
+    }
+
+    #[tokio::test]
+    async fn what_is_written_waits_while_gathering_and_leaves_at_once_otherwise() {
+        let (mut wire, outbox, mut client) = pair().await;
+        wire.write_all(b"one").await.unwrap();
+        let mut got = [0; 3];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"one");
+
+        outbox.gather();
+        for _ in 0..4 {
+            wire.write_all(&[7; 16 << 10]).await.unwrap();
+            wire.flush().await.unwrap();
+        }
+        assert_eq!(held(&outbox), GATHERED, "nothing has left");
+        poll_fn(|cx| outbox.poll_send(cx)).await.unwrap();
+        assert_eq!((held(&outbox), outbox.lock().held.capacity()), (0, 0), "an idle connection holds no buffer");
+        let mut got = vec![0; GATHERED];
+        client.read_exact(&mut got).await.unwrap();
+        assert!(got.iter().all(|byte| *byte == 7));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_stops_the_writer_at_the_bound() {
+        let (mut wire, outbox, mut client) = pair().await;
+        outbox.gather();
+        let chunk = [1; 16 << 10];
+        let mut written = 0;
+        // Until the socket's buffers are full too.
+        while let Ok(done) = timeout(Duration::from_millis(200), wire.write(&chunk)).await {
+            written += done.unwrap();
+            assert!(written < 64 << 20, "no bound");
+        }
+        assert!((GATHERED..GATHERED + chunk.len()).contains(&held(&outbox)), "{}", held(&outbox));
+        let reading = async {
+            let mut got = vec![0; written];
+            client.read_exact(&mut got).await.unwrap();
+        };
+        let sending = poll_fn(|cx| outbox.poll_send(cx));
+        let ((), sent) = tokio::join!(reading, sending);
+        sent.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_received_in_one_go_is_read_in_pieces() {
+        let (mut wire, _outbox, mut client) = pair().await;
+        client.write_all(b"abcdef").await.unwrap();
+        let mut piece = [0; 2];
+        for want in [b"ab", b"cd", b"ef"] {
+            wire.read_exact(&mut piece).await.unwrap();
+            assert_eq!(&piece, want);
+        }
+        assert_eq!(wire.ahead.capacity(), 0, "an idle connection holds no buffer");
+        client.shutdown().await.unwrap();
+        assert_eq!(wire.read(&mut piece).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_abort_is_a_reset_and_no_end() {
+        let (wire, outbox, mut client) = pair().await;
+        outbox.abort();
+        drop((wire, outbox));
+        let error = client.read(&mut [0; 8]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}

@@ -217,6 +217,21 @@ async fn who_closes_is_told() {
     stream.shutdown().await.unwrap();
     assert!(client.closed().await.unwrap().by_peer);
 
+    // Who waits for that takes nothing away from a request.
+    let (client, mut stream) = fake.pair().await;
+    let serve = async {
+        h1_answer(&mut stream, OK).await;
+        stream.write_all(b"first").await.unwrap();
+        stream.read_u8().await.unwrap_err()
+    };
+    let ask = async {
+        let mut tunnel = client.connect_tcp("a.test:80").await.unwrap();
+        assert_eq!(tunnel.recv().await.unwrap().unwrap(), "first");
+        tunnel.reset_as(Reset::Cancelled).unwrap();
+    };
+    let (closed, (), _) = tokio::join!(client.closed(), ask, serve);
+    assert!(!closed.unwrap().by_peer);
+
     // The client, while its tunnel reads.
     let (client, mut tunnel, _stream) = tunnel(&fake).await;
     let close = async { client.closer().close(0, b"") };

@@ -71,14 +71,16 @@ impl Sending {
 
     pub(in crate::probe) fn send_head(&mut self, head: &Head) -> Result<(), StreamEnd> {
         let request = head::request(head).map_err(StreamEnd::Unsendable)?;
-        let (mut requests, asked) = self.asking.take().ok_or(StreamEnd::Unsendable("HTTP/2: a second head"))?;
+        let (requests, _) = self.asking.as_mut().ok_or(StreamEnd::Unsendable("HTTP/2: a second head"))?;
         let (answer, stream) = requests.send_request(request, false).map_err(|error| match error.reason() {
             None if !error.is_io() => StreamEnd::Unsendable("HTTP/2: a head that the h2 crate does not send"),
             _ => ended(&self.shared, &error),
         })?;
         *self.stream.lock() = Some(stream);
-        // Whoever dropped the other half wants no answer.
-        asked.send(answer).ok();
+        if let Some((_, asked)) = self.asking.take() {
+            // Whoever dropped the other half wants no answer.
+            asked.send(answer).ok();
+        }
         Ok(())
     }
 
@@ -133,9 +135,15 @@ impl Receiving {
     /// The head of the answer; the h2 crate passes informational ones over.
     pub(in crate::probe) async fn answer(&mut self) -> Result<Answer, ProbeError> {
         loop {
+            if let Some(end) = &self.ended {
+                return Err(end.clone().into());
+            }
             match &mut self.phase {
                 Phase::Unasked(asked) => {
-                    let answer = asked.await.map_err(|_| ProbeError::Unanswered(StreamEnd::EndedHere))?;
+                    let Ok(answer) = asked.await else {
+                        self.ended = Some(StreamEnd::EndedHere);
+                        continue;
+                    };
                     self.phase = Phase::Asked(answer);
                 }
                 Phase::Asked(answer) => {

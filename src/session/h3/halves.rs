@@ -5,10 +5,15 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 
 use crate::{
     ended::{Ended, Reset},
@@ -25,19 +30,24 @@ const CHUNKS: usize = 32;
 /// Bytes read of a request that is not answered yet.
 const AHEAD: usize = 64 * 1024;
 
+/// A piece of DATA shorter than this joins its neighbour: by itself it would cost more to keep than it holds.
+const SMALL: usize = 128;
+
 /// The relay's half: towards the client.
 pub(super) struct SendHalf {
     stream: quinn::SendStream,
     link: Link,
     over: bool,
+    /// The end was a clean one.
+    finished: Arc<AtomicBool>,
 }
 
 /// The client's half, still in its framing.
 pub(super) struct RecvHalf {
     stream: quinn::RecvStream,
     link: Link,
-    /// What came while its request waited for an answer.
-    ahead: VecDeque<Bytes>,
+    /// What came while its request waited for an answer; copied, since a chunk keeps its whole packet alive.
+    ahead: BytesMut,
     /// The client's FIN was read.
     finished: bool,
     over: bool,
@@ -54,7 +64,7 @@ pub(super) struct BodyHalf {
 
 impl SendHalf {
     pub(super) fn new(stream: quinn::SendStream, link: Link) -> Self {
-        Self { stream, link, over: false }
+        Self { stream, link, over: false, finished: Arc::default() }
     }
 
     /// Sends all of `bytes`, as flow control allows. Not cancel safe.
@@ -72,6 +82,7 @@ impl SendHalf {
         // The stream can only be closed already, by the client's STOP_SENDING: then there is nothing left to end.
         self.stream.finish().unwrap_or_default();
         self.over = true;
+        self.finished.store(true, Relaxed);
     }
 
     /// Breaks off, unless it has ended.
@@ -90,6 +101,19 @@ impl SendHalf {
                 Ok(Some(code)) => Some(Ended::ClientStopped(code.into_inner())),
                 Ok(None) => None,
                 Err(quinn::StoppedError::ConnectionLost(_) | quinn::StoppedError::ZeroRttRejected) => Some(link.lost()),
+            }
+        }
+    }
+
+    /// Waits until the client has all of a stream that was finished, or wants no more of it; does not wait for one that was not. To be awaited
+    /// once this half is gone.
+    pub(super) fn delivered(&self) -> impl Future<Output = ()> + Send + 'static {
+        let stopped = self.stream.stopped();
+        let finished = Arc::clone(&self.finished);
+        async move {
+            // quinn tells of no acknowledgement of a reset.
+            if finished.load(Relaxed) {
+                stopped.map(drop).await;
             }
         }
     }
@@ -112,7 +136,7 @@ impl Drop for SendHalf {
 
 impl RecvHalf {
     pub(super) fn new(stream: quinn::RecvStream, link: Link) -> Self {
-        Self { stream, link, ahead: VecDeque::new(), finished: false, over: false }
+        Self { stream, link, ahead: BytesMut::new(), finished: false, over: false }
     }
 
     /// The stream's number divided by four (RFC 9297 §2.1).
@@ -122,10 +146,10 @@ impl RecvHalf {
 
     /// The next chunk; `None` at the client's FIN. Cancel safe.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Ended> {
-        match self.ahead.pop_front() {
-            Some(chunk) => Ok(Some(chunk)),
-            None => self.read_stream().await,
+        if self.ahead.is_empty() {
+            return self.read_stream().await;
         }
+        Ok(Some(std::mem::take(&mut self.ahead).freeze()))
     }
 
     async fn read_stream(&mut self) -> Result<Option<Bytes>, Ended> {
@@ -145,7 +169,7 @@ impl RecvHalf {
     /// The next chunks, at most `chunks.len()`; `None` at the client's FIN. The array lives only while something is read, not in the future.
     async fn read_many(&mut self, mut take: impl FnMut(Bytes)) -> Result<bool, Ended> {
         if !self.ahead.is_empty() {
-            self.ahead.drain(..).for_each(take);
+            take(std::mem::take(&mut self.ahead).freeze());
             return Ok(true);
         }
         if self.finished {
@@ -172,9 +196,9 @@ impl RecvHalf {
     /// up to [`AHEAD`]; beyond that flow control holds the client, and a reset is noticed only later. Cancel safe.
     pub(super) async fn abandoned(&mut self) -> Ended {
         // Not by quinn's `received_reset`: its waker stays behind when the FIN was there before it, for as long as the connection lives.
-        while !self.finished && self.ahead.iter().map(Bytes::len).sum::<usize>() < AHEAD {
+        while !self.finished && self.ahead.len() < AHEAD {
             match self.read_stream().await {
-                Ok(chunk) => self.ahead.extend(chunk),
+                Ok(chunk) => self.ahead.extend_from_slice(&chunk.unwrap_or_default()),
                 Err(ended) => return ended,
             }
         }
@@ -260,9 +284,38 @@ impl BodyHalf {
     }
 }
 
+/// Appends the DATA of one chunk. A frame of one byte takes three in a packet and ten times as much as a slice of its own, and a target that does
+/// not read lets them wait: runs of small ones become one piece.
 fn decode(body: &mut Body, chunk: &mut Bytes, into: &mut VecDeque<Bytes>) -> Result<(), FrameError> {
+    let mut run = BytesMut::new();
+    let before = into.len();
     while let Some(bytes) = body.next(chunk)? {
-        into.push_back(bytes);
+        let last_is_small = !run.is_empty() || into.len() > before && into.back().is_some_and(|last| last.len() < SMALL);
+        if bytes.len() >= SMALL || !last_is_small {
+            into.extend((!run.is_empty()).then(|| run.split().freeze()));
+            into.push_back(bytes);
+            continue;
+        }
+        if run.is_empty() {
+            run.extend_from_slice(&into.pop_back().unwrap_or_default());
+        }
+        run.extend_from_slice(&bytes);
     }
+    into.extend((!run.is_empty()).then(|| run.freeze()));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_frames_become_one_piece_and_large_ones_stay_slices() {
+        let large = [7; SMALL];
+        let frames = [&[1; 1][..], &[2; 2], &[3; 3], &large, &large, &[4; 1], &large, &[5; 1], &[6; 1]];
+        let mut chunk: Bytes = frames.iter().flat_map(|frame| [&crate::proto::frame::data_header(frame.len()), *frame].concat()).collect();
+        let mut pieces = VecDeque::from([Bytes::from_static(b"before")]);
+        decode(&mut Body::default(), &mut chunk, &mut pieces).unwrap();
+        assert_eq!(pieces, [b"before", &[1, 2, 2, 3, 3, 3][..], &large, &large, &[4], &large, &[5, 6]]);
+    }
 }

@@ -84,16 +84,20 @@ impl CapsuleQueue {
     ) {
         // While something waits, the task is woken as soon as there is room: no need to ask at each batch.
         let mut open = self.begun.is_none() && self.units.is_empty();
-        let mut capsule = Vec::new();
+        let (mut framing, mut header) = (Vec::new(), Vec::new());
         for payload in payloads {
-            self.encode(payload.len(), &mut capsule);
-            let length = capsule.len() + payload.len();
+            header.clear();
+            write_udp_header(payload.len(), &mut header);
+            framing.clear();
+            (self.framing)(header.len() + payload.len(), &mut framing);
+            let length = framing.len() + header.len() + payload.len();
             if open && self.whole.len() + length > QUEUED {
                 open = self.flush_now(flow, &mut write);
             }
             self.make_room(length, flow);
-            self.whole.extend_from_slice(&capsule);
-            self.whole.extend_from_slice(payload);
+            for part in [&framing, &header, payload] {
+                self.whole.extend_from_slice(part);
+            }
             self.units.push_back(Unit { length, payload: payload.len() as u64 });
         }
         if open {
@@ -101,7 +105,7 @@ impl CapsuleQueue {
         }
     }
 
-    /// Writes on, until nothing waits. Fails when the stream does, or when a capsule has been half written for too long.
+    /// Writes on, until nothing waits. `write` takes a byte at least, or is pending. Fails when the stream does, or when a capsule has been half written for too long.
     pub fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
@@ -113,7 +117,7 @@ impl CapsuleQueue {
             let front = self.begun.as_ref().map_or(&self.whole[..], |begun| &begun.rest);
             if front.is_empty() {
                 // An idle tunnel holds no buffer.
-                self.whole = BytesMut::new();
+                (self.whole, self.units) = (BytesMut::new(), VecDeque::new());
                 break Poll::Ready(Ok(()));
             }
             match write(cx, front) {
@@ -175,15 +179,6 @@ impl CapsuleQueue {
             self.whole.advance(oldest.length);
             flow.dropped(Way::Back, Loss::Unread, 1);
         }
-    }
-
-    /// Everything in front of a payload of `length` bytes.
-    fn encode(&self, length: usize, out: &mut Vec<u8>) {
-        let mut header = Vec::with_capacity(16);
-        write_udp_header(length, &mut header);
-        out.clear();
-        (self.framing)(header.len() + length, out);
-        out.extend_from_slice(&header);
     }
 
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {

@@ -72,6 +72,28 @@ async fn arrived(target: &UdpSocket) -> Vec<u8> {
     .unwrap()
 }
 
+#[tokio::test(start_paused = true)]
+async fn c70_packets_of_either_way_are_activity_and_lost_ones_are_not() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let flow = Flow::new(socket, 1, Arc::default()).unwrap();
+    let start = tokio::time::Instant::now();
+    let idle = async {
+        flow.activity.idle(LONG).await;
+        start.elapsed()
+    };
+    let traffic = async {
+        for way in [Way::Out, Way::Back] {
+            tokio::time::advance(Duration::from_secs(100)).await;
+            flow.carried(way, 1, 0);
+        }
+        tokio::time::advance(Duration::from_secs(100)).await;
+        flow.dropped(Way::Out, Loss::NoRoom, 1);
+        flow.dropped(Way::Back, Loss::Unread, 1);
+    };
+    let (ended, ()) = tokio::join!(idle, traffic);
+    assert_eq!(ended.as_secs(), 200 + LONG.as_secs());
+}
+
 #[tokio::test]
 async fn packets_of_any_size_move_both_ways() {
     local(async {

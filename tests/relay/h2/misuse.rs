@@ -26,7 +26,7 @@ async fn what_breaks_the_connection_closes_it_with_its_code() {
         frame(HEADERS, 4, stream, &block(&fields))
     };
     for (what, bytes, want) in [
-        ("a frame above the limit", frame(DATA, 0, 1, &[0; (64 << 10) + 1]), code::FRAME_SIZE_ERROR),
+        ("a frame above the limit", frame(DATA, 0, 1, &vec![0; (64 << 10) + 1]), code::FRAME_SIZE_ERROR),
         // RFC 9113 §6.5 wants FRAME_SIZE_ERROR: the h2 crate has one code for every SETTINGS frame it cannot read.
         ("SETTINGS that end inside a pair", frame(SETTINGS, 0, 0, &[0; 5]), code::PROTOCOL_ERROR),
         ("SETTINGS on a stream", frame(SETTINGS, 0, 1, &[]), code::PROTOCOL_ERROR),

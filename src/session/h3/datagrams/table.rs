@@ -63,17 +63,16 @@ impl Table {
     /// Holds what fits of `datagrams` for a request that is not answered, or a stream that is not open; gives how many were lost.
     pub(super) fn hold(&mut self, id: u64, datagrams: &mut Vec<Bytes>) -> u64 {
         let now = Instant::now();
-        self.expire(now);
+        let mut lost = self.expire(now);
         let known = self.slots.contains_key(&id);
         // Neither open nor to come: the datagrams of a tunnel that is over.
         if !known && id < self.opened {
-            return std::mem::take(datagrams).len() as u64;
+            return lost + std::mem::take(datagrams).len() as u64;
         }
         if !known && !self.held.contains_key(&id) {
             self.unopened.push_back((now, id));
         }
         let held = self.held.entry(id).or_default();
-        let mut lost = 0;
         for datagram in datagrams.drain(..) {
             if held.0.len() == HELD || self.held_bytes + datagram.len() > HELD_BYTES {
                 lost += 1;
@@ -86,11 +85,13 @@ impl Table {
         lost
     }
 
-    fn open(&mut self, id: u64) {
-        self.expire(Instant::now());
+    /// The stream is open now; gives how many datagrams waited in vain for others.
+    fn open(&mut self, id: u64) -> u64 {
+        let lost = self.expire(Instant::now());
         self.opened = self.opened.max(id + 1);
         self.unopened.retain(|(_, other)| *other != id);
         self.slots.insert(id, Slot::Waiting);
+        lost
     }
 
     fn take_held(&mut self, id: u64) -> Vec<Bytes> {
@@ -99,14 +100,17 @@ impl Table {
         held
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// Gives how many datagrams were lost by it.
+    fn expire(&mut self, now: Instant) -> u64 {
+        let mut lost = 0;
         while let Some((since, id)) = self.unopened.front()
             && now.duration_since(*since) > UNOPENED
         {
             let id = *id;
             self.unopened.pop_front();
-            self.take_held(id);
+            lost += self.take_held(id).len() as u64;
         }
+        lost
     }
 }
 
@@ -118,7 +122,8 @@ pub(in crate::session::h3) struct Registration {
 
 impl Registration {
     pub(in crate::session::h3) fn new(datagrams: &Arc<Datagrams>, quarter_id: u64) -> Self {
-        lock(&datagrams.table).open(quarter_id);
+        let lost = lock(&datagrams.table).open(quarter_id);
+        datagrams.metrics.dropped(Way::Out, Loss::NoTunnel, lost);
         Self { datagrams: Arc::clone(datagrams), id: quarter_id }
     }
 
@@ -163,5 +168,57 @@ impl Drop for Registration {
         };
         self.datagrams.metrics.dropped(Way::Out, Loss::NoTunnel, held.len() as u64);
         self.datagrams.forget(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn datagrams(count: usize, length: usize) -> Vec<Bytes> {
+        vec![vec![7; length].into(); count]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c50_a_stream_not_open_yet_is_waited_for_a_tenth_of_a_second() {
+        let mut table = Table::default();
+        assert_eq!(table.hold(5, &mut datagrams(3, 10)), 0);
+        advance(UNOPENED).await;
+        assert_eq!(table.open(5), 0);
+        assert_eq!(table.take_held(5).len(), 3);
+
+        assert_eq!(table.hold(7, &mut datagrams(3, 10)), 0);
+        advance(UNOPENED + Duration::from_millis(1)).await;
+        assert_eq!(table.open(7), 3, "what waited in vain is counted");
+        assert_eq!((table.take_held(7).len(), table.held_bytes), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c50_a_stream_that_is_over_keeps_nothing() {
+        let mut table = Table::default();
+        table.open(5);
+        table.slots.remove(&5);
+        assert_eq!(table.hold(5, &mut datagrams(2, 10)), 2);
+        // Below the highest one, whose number says that this one was open too.
+        assert_eq!(table.hold(3, &mut datagrams(2, 10)), 2);
+        assert!(table.held.is_empty() && table.unopened.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c56_an_answer_is_waited_for_within_both_bounds() {
+        let mut table = Table::default();
+        table.open(0);
+        assert_eq!(table.hold(0, &mut datagrams(HELD - 1, 10)), 0);
+        advance(Duration::from_secs(10)).await;
+        assert_eq!(table.hold(0, &mut datagrams(3, 10)), 2);
+
+        let room = HELD_BYTES - HELD * 10;
+        table.open(1);
+        assert_eq!(table.hold(1, &mut datagrams(1, room)), 0);
+        assert_eq!(table.hold(1, &mut datagrams(1, 1)), 1);
+        assert_eq!(table.take_held(0).len(), HELD);
+        assert_eq!(table.hold(1, &mut datagrams(1, 1)), 0, "what was taken makes room");
     }
 }

@@ -1,0 +1,216 @@
+//! The process that is measured: a relay of ours, a floor, or a peer somebody else has started.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use aws_lc_rs::digest;
+use masque_relay::{
+    certs::issue::Authority,
+    probe::{Client, Options, Tickets},
+    sys,
+};
+use tempfile::TempDir;
+
+use crate::{Failure, floor::Floor, options::Arguments};
+
+/// What all subjects need: certificates, and a core for each side.
+pub(crate) struct Ground<'a> {
+    arguments: &'a Arguments,
+    files: TempDir,
+    /// Where subjects run.
+    core: usize,
+    /// Where this process runs.
+    own: usize,
+}
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// The relay, ours or the peer.
+    Relay,
+    /// The same work without a relay.
+    Floor(Floor),
+}
+
+/// A running one. Ended when dropped, unless it is a peer.
+pub(crate) struct Subject {
+    /// Which it is.
+    pub(crate) on: On,
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Little work only.
+    pub(crate) quick: bool,
+    options: Options,
+    child: Option<Child>,
+}
+
+impl<'a> Ground<'a> {
+    /// Makes certificates and moves this thread, and what it starts from now on, to the last core there is.
+    pub(crate) fn prepare(arguments: &'a Arguments, now: SystemTime) -> Result<Self, Failure> {
+        let cores = sys::allowed_cpus()?;
+        let (Some(core), Some(own)) = (cores.first().copied(), cores.last().copied()) else { return Err("no core to run on".into()) };
+        if core == own {
+            eprintln!("warning: there is one core for relay and load; figures are worth little");
+        }
+        sys::pin_to(own)?;
+
+        let files = tempfile::tempdir()?;
+        let authority = Authority::new("masque-relay bench CA", now)?;
+        let pair = authority.server(&[NAME.to_owned()], Duration::from_hours(24), now)?;
+        let hash: String = digest::digest(&digest::SHA256, TOKEN.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        fs::write(files.path().join("ca.pem"), authority.pem())?;
+        fs::write(files.path().join("chain.pem"), &pair.chain)?;
+        fs::write(files.path().join("key.pem"), pair.key.as_bytes())?;
+        // Without Retry: a thousand handshakes a second are no attack here.
+        fs::write(
+            files.path().join("relay.toml"),
+            format!(
+                "listen = [\"{NAME}:0\"]\nworkers = 1\n[certificate]\nchain = \"chain.pem\"\nkey = \"key.pem\"\n\
+                 [access]\ntokens = [{{ user = \"bench\", sha256 = \"{hash}\" }}]\n[rules]\nallow_private = true\n\
+                 [quic]\nretry = \"never\"\n"
+            ),
+        )?;
+        Ok(Self { arguments, files, core, own })
+    }
+
+    /// Starts what is to be measured, or points at the peer.
+    pub(crate) async fn subject(&self, on: On) -> Result<Subject, Failure> {
+        let mut command;
+        match (on, &self.arguments.peer) {
+            (On::Relay, Some(url)) => return self.peer(url).await,
+            (On::Relay, None) => {
+                command = Command::new(env!("CARGO_BIN_EXE_masque-relay"));
+                command.args(["serve", "--config", "relay.toml"]);
+            }
+            (On::Floor(floor), _) => {
+                command = Command::new(std::env::current_exe()?);
+                command.args(["--serve-floor", floor.name()]);
+            }
+        }
+        let log = self.files.path().join("log");
+        // Not the environment of whoever runs this: it may configure the relay.
+        command.env_clear().current_dir(&self.files).stdout(Stdio::piped()).stderr(File::create(&log)?);
+        sys::pin_to(self.core)?;
+        let started = command.spawn();
+        sys::pin_to(self.own)?;
+        let mut child = started?;
+
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().ok_or("it was not piped")?).read_line(&mut line)?;
+        let mut subject = Subject {
+            on,
+            pid: child.id(),
+            quick: self.arguments.quick,
+            options: Options::new(([127, 0, 0, 1], 0).into(), NAME),
+            child: Some(child),
+        };
+        let Some(url) = line.strip_prefix("ready ") else {
+            return Err(format!("{on:?} does not start: {line}{}", fs::read_to_string(log)?).into());
+        };
+        subject.options = Options::resolve(url.trim()).await?;
+        subject.options.trust_pem(&fs::read(self.files.path().join("ca.pem"))?)?;
+        subject.options.bearer(TOKEN);
+        adjust(&mut subject.options);
+        Ok(subject)
+    }
+
+    async fn peer(&self, url: &str) -> Result<Subject, Failure> {
+        let mut options = Options::resolve(url).await?;
+        match &self.arguments.ca {
+            Some(ca) => options.trust_pem(&fs::read(ca)?)?,
+            None => options.trust_system()?,
+        }
+        if let Some(token) = &self.arguments.token {
+            options.bearer(token);
+        }
+        adjust(&mut options);
+        let pid = self.arguments.pid.ok_or("`--pid` is missing")?;
+        Ok(Subject { on: On::Relay, pid, quick: self.arguments.quick, options, child: None })
+    }
+}
+
+/// A load that is not the narrow place: packets as large as the path takes from the start, and room for bursts.
+fn adjust(options: &mut Options) {
+    options.initial_mtu = 1452;
+    options.datagram_send = 1 << 20;
+    options.datagram_receive = Some(4 << 20);
+    options.post_quantum = false;
+}
+
+impl Subject {
+    /// A connection to it.
+    pub(crate) async fn client(&self) -> Result<Client, Failure> {
+        self.client_with(|_| {}).await
+    }
+
+    /// A connection for packets: one that does not come soon is lost. Without datagrams, all that comes must come in capsules.
+    pub(crate) async fn client_for_packets(&self, datagrams: bool) -> Result<Client, Failure> {
+        self.client_with(|options| {
+            options.patience = Some(PATIENCE);
+            if !datagrams {
+                options.datagram_receive = None;
+                options.settings.0.clear();
+            }
+        })
+        .await
+    }
+
+    /// A connection with other options.
+    pub(crate) async fn client_with(&self, change: impl FnOnce(&mut Options)) -> Result<Client, Failure> {
+        let mut options = self.options();
+        change(&mut options);
+        Ok(Client::open(options).await?)
+    }
+
+    /// Every connection has a TLS session of its own.
+    fn options(&self) -> Options {
+        let mut options = self.options.clone();
+        options.tickets = Tickets::default();
+        options
+    }
+
+    /// A connection to it without HTTP/3.
+    pub(crate) async fn quinn(&self) -> Result<(quinn::Endpoint, quinn::Connection), Failure> {
+        let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into())?;
+        let connection = endpoint.connect_with(self.options().quinn()?, self.address(), NAME)?.await?;
+        Ok((endpoint, connection))
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.options.addresses[0]
+    }
+
+    /// How much to do.
+    pub(crate) fn amount(&self, full: u64, quick: u64) -> u64 {
+        if self.quick { quick } else { full }
+    }
+
+    /// Packets that it forwards for one echo: out and back, where a floor answers at once.
+    pub(crate) fn hops(&self) -> f64 {
+        if self.on == On::Relay { 2.0 } else { 1.0 }
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It may have ended by itself, which the row has noticed.
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+/// Where all subjects of ours listen, and what their certificate is for.
+const NAME: &str = "127.0.0.1";
+
+const TOKEN: &str = "the bench's own";
+
+/// A packet that has not come by now is lost.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
