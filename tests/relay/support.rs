@@ -244,7 +244,8 @@ impl Drop for Relay {
 
 /// Runs `future` for at most [`PATIENCE`]; fails the test for `what` otherwise.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for {what}"))
+    // Boxed: what a test waits for may be a large future.
+    timeout(PATIENCE, Box::pin(future)).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for {what}"))
 }
 
 /// Looks again and again until what is seen is `right`, where there is no event to wait for; fails with what was seen last.
