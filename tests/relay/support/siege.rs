@@ -34,7 +34,7 @@ pub(crate) struct Siege {
     /// RSS before the attack, KiB.
     before: u64,
     idle_descriptors: usize,
-    neighbour: super::Client,
+    neighbour: Client,
     tcp: TcpTunnel,
     udp: UdpTunnel,
     echo: TcpEcho,
