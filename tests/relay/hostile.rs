@@ -6,11 +6,12 @@ use std::{net::Ipv4Addr, sync::atomic::Ordering::Relaxed};
 use bytes::Bytes;
 use masque_relay::{
     config::memory,
-    probe::{Client, Options},
+    probe::Options,
     proto::{frame, settings::Settings, write_varint},
 };
 
 use crate::support::{
+    Client,
     path::Conditions,
     siege::{Flood, Siege},
     tcp::TcpTarget,

@@ -65,18 +65,6 @@ async fn c08_slow_handshakes_prefaces_and_heads_are_let_go() {
 }
 
 #[tokio::test]
-async fn c08_a_client_that_never_authenticates_is_let_go_on_http_2() {
-    let relay = Relay::spawn(soon).await;
-    let mut options = relay.stranger();
-    options.http = Http::H2;
-    let client = relay.open(options).await;
-    client.closed().await.unwrap();
-    let line = relay.logged("connection closed").await;
-    assert!(line.contains("no authenticated request in time"), "{line}");
-    relay.finish().await;
-}
-
-#[tokio::test]
 async fn a_connection_that_asks_for_nothing_is_let_go_on_http_2() {
     let relay = Relay::spawn(|config| config.timeouts.idle = Duration::from_millis(300)).await;
     let echo = TcpEcho::start().await;
