@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use crate::{
     ended::{Ended, Reset},
@@ -18,6 +19,7 @@ use crate::{
         capsule::{Capsule, CapsuleError, Capsules},
         datagram::Datagram,
     },
+    session::requests::LAST_WORDS,
     sys::Received,
     tunnel::{
         ClientRead, ClientWrite, Lane,
@@ -90,8 +92,11 @@ impl<R: ClientRead, W: PollWrite> Lane for CapsuleLane<R, W> {
             }
             // Never a clean end within a capsule.
             None if inside => self.write.reset(Reset::Cancelled),
-            // A client that is gone needs no end.
-            None => self.write.finish().await.unwrap_or_default(),
+            // A client that is gone needs no end, and one that does not read waits for none.
+            None => match timeout(LAST_WORDS, self.write.finish()).await {
+                Ok(Ok(()) | Err(_)) => {}
+                Err(_) => self.write.reset(Reset::Cancelled),
+            },
         }
         self.read.stop(Reset::Nothing);
     }
