@@ -140,3 +140,64 @@ fn capsule_ended(error: CapsuleError) -> Ended {
         CapsuleError::Truncated => Ended::Malformed("the stream ended inside a capsule"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, net::UdpSocket, sync::Mutex};
+
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    /// A client that neither sends nor reads; tells how the stream was reset.
+    #[derive(Clone, Default)]
+    struct Deaf(Arc<Mutex<Option<Reset>>>);
+
+    impl ClientRead for Deaf {
+        async fn read(&mut self, _: &mut VecDeque<Bytes>) -> Result<bool, Ended> {
+            pending().await
+        }
+
+        fn consumed(&mut self, _: usize) {}
+
+        fn stalled(&mut self, _: bool) {}
+
+        fn stop(&mut self, _: Reset) {}
+    }
+
+    impl ClientWrite for Deaf {
+        async fn write(&mut self, _: BytesMut) -> Result<(), Ended> {
+            pending().await
+        }
+
+        async fn finish(&mut self) -> Result<(), Ended> {
+            pending().await
+        }
+
+        fn reset(&mut self, reset: Reset) {
+            *self.0.lock().unwrap() = Some(reset);
+        }
+
+        async fn stopped(&mut self) -> Ended {
+            pending().await
+        }
+    }
+
+    impl PollWrite for Deaf {
+        fn poll_write(&mut self, _: &mut Context<'_>, _: &[u8]) -> Poll<Result<usize, Ended>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_cannot_hold_the_end() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let flow = Arc::new(Flow::new(socket, 1, Arc::new(Metrics::default())).unwrap());
+        let client = Deaf::default();
+        let lane = CapsuleLane::new(client.clone(), client.clone(), bare, flow, Duration::from_secs(30));
+        lane.end(&Ended::Idle).await;
+        assert_eq!(*client.0.lock().unwrap(), Some(Reset::Cancelled));
+    }
+}
