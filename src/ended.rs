@@ -106,7 +106,7 @@ impl Ended {
             Self::Malformed(what) => format!("the client sent {what}"),
             Self::PayloadTooLong => "the client sent a payload no UDP packet can hold".into(),
             Self::DatagramOnTcp => "the client sent a datagram for a TCP tunnel".into(),
-            Self::Stalled => "the client left a capsule half read for too long".into(),
+            Self::Stalled => "the client left an answer or half a capsule unread for too long".into(),
             Self::Misframed { code, why } => format!("the client broke HTTP: {}, {why}", code_name(*code)),
             Self::Drained => "the relay stopped".into(),
         }
