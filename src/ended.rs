@@ -78,7 +78,7 @@ pub enum Ended {
     PayloadTooLong,
     /// An HTTP Datagram for a tunnel that has none (RFC 9297 §2.1).
     DatagramOnTcp,
-    /// The client left a capsule half read for too long.
+    /// The client left an answer or half a capsule unread for too long.
     Stalled,
     /// The client broke HTTP's framing; the connection closes with this code, or on HTTP/2 the stream.
     Misframed {
