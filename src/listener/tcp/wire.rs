@@ -28,6 +28,9 @@ use crate::tunnel::ReadSize;
 /// What is gathered before it must leave; at most one write of TLS (64 KiB) more is held.
 const GATHERED: usize = 64 * 1024;
 
+/// A write of so many bytes carries data, and a shorter one an answer or credit.
+const DATA: usize = 4 * 1024;
+
 /// The socket, for TLS to read from and write to.
 #[derive(Debug)]
 pub struct Wire {
@@ -100,6 +103,15 @@ impl Out {
         Poll::Ready(Ok(()))
     }
 
+    /// Memory for `bytes` more. A record of data is seldom alone: what grew with each would be copied as it grows.
+    fn reserve(&mut self, bytes: usize) {
+        let room = self.held.capacity() - self.held.len();
+        if room < bytes {
+            let more = if bytes < DATA { 0 } else { GATHERED.saturating_sub(self.held.len()) };
+            self.held.reserve(bytes + more);
+        }
+    }
+
     /// Room for one more write.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.held.len() < GATHERED { Poll::Ready(Ok(())) } else { self.poll_send(cx) }
@@ -148,7 +160,7 @@ impl AsyncWrite for Wire {
         }
         ready!(out.poll_room(cx))?;
         let before = out.held.len();
-        out.held.reserve(bufs.iter().map(|buf| buf.len()).sum());
+        out.reserve(bufs.iter().map(|buf| buf.len()).sum());
         for buf in bufs {
             out.held.extend_from_slice(buf);
         }
@@ -205,11 +217,14 @@ mod tests {
         assert_eq!(&got, b"one");
 
         outbox.gather();
+        let mut capacities = Vec::new();
         for _ in 0..4 {
             wire.write_all(&[7; 16 << 10]).await.unwrap();
             wire.flush().await.unwrap();
+            capacities.push(outbox.lock().held.capacity());
         }
         assert_eq!(held(&outbox), GATHERED, "nothing has left");
+        assert_eq!(capacities, [capacities[0]; 4], "what is held was copied as it grew");
         poll_fn(|cx| outbox.poll_send(cx)).await.unwrap();
         assert_eq!((held(&outbox), outbox.lock().held.capacity()), (0, 0), "an idle connection holds no buffer");
         let mut got = vec![0; GATHERED];
