@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
+use masque_relay::probe::Http;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Duration, interval},
 };
 
-use crate::support::{Relay, tcp::TcpTarget, tunnels::pair, until};
+use crate::support::{Relay, on_versions, tcp::TcpTarget, tunnels::pair, until};
 
 /// Bytes each way: twice what the windows and the kernel's buffers hold on the way.
 const TOTAL: usize = 28 << 20;
@@ -16,11 +17,12 @@ const TOTAL: usize = 28 << 20;
 /// Bytes on the way at most while nobody reads: two windows of 8 MiB, the kernel's buffers of a TCP connection and the relay's own.
 const HELD: usize = 24 << 20;
 
-#[tokio::test]
-async fn c78_a_client_that_does_not_read_holds_up_its_target() {
+on_versions!(c78_a_client_that_does_not_read_holds_up_its_target: h1 h2 h3);
+
+async fn c78_a_client_that_does_not_read_holds_up_its_target(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let target = TcpTarget::start().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let (tunnel, stream) = pair(&client, &target).await;
     let ((_send, mut recv), (read, mut write)) = (tunnel.split(), stream.into_split());
     let (pattern, sent) = (Pattern::new(), AtomicUsize::new(0));
@@ -48,11 +50,12 @@ async fn c78_a_client_that_does_not_read_holds_up_its_target() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c78_a_target_that_does_not_read_holds_up_its_client() {
+on_versions!(c78_a_target_that_does_not_read_holds_up_its_client: h1 h2 h3);
+
+async fn c78_a_target_that_does_not_read_holds_up_its_client(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let target = TcpTarget::start().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let (tunnel, stream) = pair(&client, &target).await;
     let ((mut send, _recv), (mut read, write)) = (tunnel.split(), stream.into_split());
     let (pattern, sent) = (Pattern::new(), AtomicUsize::new(0));
