@@ -10,7 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
+use super::requests::LAST_WORDS;
 use crate::{
     ended::{Ended, Reset},
     metrics::{Loss, Way},
@@ -90,8 +92,11 @@ impl<R: ClientRead, W: PollWrite> Lane for CapsuleLane<R, W> {
             }
             // Never a clean end within a capsule.
             None if inside => self.write.reset(Reset::Cancelled),
-            // A client that is gone needs no end.
-            None => self.write.finish().await.unwrap_or_default(),
+            // A client that is gone needs no end. One that does not read what is still ahead of it gets none, or the tunnel would never be over.
+            None => match timeout(LAST_WORDS, self.write.finish()).await {
+                Ok(finished) => finished.unwrap_or_default(),
+                Err(_) => self.write.reset(Reset::Cancelled),
+            },
         }
         self.read.stop(Reset::Nothing);
     }
@@ -133,5 +138,68 @@ fn capsule_ended(error: CapsuleError) -> Ended {
     match error {
         CapsuleError::TooLong(_) => Ended::PayloadTooLong,
         CapsuleError::Truncated => Ended::Malformed("the stream ended inside a capsule"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    /// A client that says and takes nothing.
+    #[derive(Default)]
+    struct Deaf {
+        reset: Arc<std::sync::Mutex<Option<Reset>>>,
+    }
+
+    impl ClientRead for Deaf {
+        async fn read(&mut self, _: &mut VecDeque<Bytes>) -> Result<bool, Ended> {
+            pending().await
+        }
+
+        fn consumed(&mut self, _: usize) {}
+
+        fn stalled(&mut self, _: bool) {}
+
+        fn stop(&mut self, _: Reset) {}
+    }
+
+    impl ClientWrite for Deaf {
+        async fn write(&mut self, _: BytesMut) -> Result<(), Ended> {
+            pending().await
+        }
+
+        async fn finish(&mut self) -> Result<(), Ended> {
+            pending().await
+        }
+
+        fn reset(&mut self, reset: Reset) {
+            *self.reset.lock().unwrap() = Some(reset);
+        }
+
+        async fn stopped(&mut self) -> Ended {
+            pending().await
+        }
+    }
+
+    impl PollWrite for Deaf {
+        fn poll_write(&mut self, _: &mut Context<'_>, _: &[u8]) -> Poll<Result<usize, Ended>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_no_end_is_reset() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let flow = Arc::new(Flow::new(socket, 1, Arc::new(Metrics::default())).unwrap());
+        let write = Deaf::default();
+        let reset = Arc::clone(&write.reset);
+        CapsuleLane::new(Deaf::default(), write, bare, flow, Duration::from_secs(30)).end(&Ended::Idle).await;
+        assert_eq!(*reset.lock().unwrap(), Some(Reset::Cancelled));
     }
 }

@@ -74,7 +74,10 @@ async fn c62_a_capsule_of_2_to_the_40_takes_no_memory_and_datagrams_go_on(http: 
             before = descriptors::resident();
         }
     }
-    assert_echoes_udp(&mut tunnel, b"beside it").await;
+    // The stream is inside of it for good; but datagrams are beside it.
+    if http == Http::H3 {
+        assert_echoes_udp(&mut tunnel, b"beside it").await;
+    }
     // Under `cargo test` others take memory at the same time.
     let more = descriptors::resident().saturating_sub(before);
     assert!(more < SENT / 4 || !descriptors::alone(), "it took {more} bytes");

@@ -58,12 +58,7 @@ async fn c76_a_reset_while_uploading_is_a_connect_error(http: Http) {
     tunnel.send(vec![7; 64 << 10].into()).await.unwrap();
     stream.read_exact(&mut [0; 1 << 10]).await.unwrap();
     tcp::reset(stream);
-    let end = loop {
-        if let Err(end) = tunnel.send(vec![7; 64 << 10].into()).await {
-            break end;
-        }
-    };
-    assert_reset(&end, http, Reset::Connect, "sending");
+    assert_reset(&refused(&mut tunnel).await, http, Reset::Connect, "sending");
     assert_connect_error(&mut tunnel).await;
     relay.finish().await;
 }
@@ -80,7 +75,12 @@ async fn c76_a_reset_behind_a_clean_end_stops_the_other_direction_only(http: Htt
     stream.shutdown().await.unwrap();
     assert_eq!(tunnel.read_to_end(100).await.unwrap(), "all there is");
     tcp::reset(stream);
-    assert_reset(&tunnel.send.stopped().await, http, Reset::Connect, "behind the target's end");
+    let end = match http {
+        // Nobody reads any more. Only who writes sees it.
+        Http::H1 => refused(&mut tunnel).await,
+        _ => tunnel.send.stopped().await,
+    };
+    assert_reset(&end, http, Reset::Connect, "behind the target's end");
     assert_eq!(tunnel.ended().await, StreamEnd::Finished);
 
     // The client's own end takes nothing from the target's reset.
@@ -131,12 +131,17 @@ async fn c77_an_abort_behind_the_clients_clean_end_resets_the_target_too(http: H
     let relay = Relay::spawn(|_| {}).await;
     let target = TcpTarget::start().await;
     let client = relay.client_over(http).await;
-    for way in ["stop", "close"] {
+    let ways = match http {
+        // A close behind FIN is no packet at all.
+        Http::H1 => &["stop"][..],
+        _ => &["stop", "close"],
+    };
+    for way in ways {
         let (mut tunnel, mut stream) = pair(&client, &target).await;
         tunnel.send(Bytes::from_static(b"all there is")).await.unwrap();
         tunnel.finish().unwrap();
         assert_eq!(tcp::read_to_end(&mut stream).await.unwrap(), b"all there is");
-        match way {
+        match *way {
             "stop" => tunnel.stop_as(Reset::Cancelled).unwrap(),
             _ => client.close(h3::NO_ERROR, b""),
         }
@@ -152,6 +157,15 @@ async fn assert_connect_error(tunnel: &mut TcpTunnel) {
     let http = tunnel.send.http();
     assert_reset(&tunnel.ended().await, http, Reset::Connect, "from the target");
     assert_reset(&tunnel.send.stopped().await, http, Reset::Connect, "towards the target");
+}
+
+/// Sends until the relay takes no more, and says why it does not.
+async fn refused(tunnel: &mut TcpTunnel) -> StreamEnd {
+    loop {
+        if let Err(end) = tunnel.send(vec![7; 64 << 10].into()).await {
+            return end;
+        }
+    }
 }
 
 /// The relay broke its connection to the target off.
