@@ -3,13 +3,13 @@
 mod drain;
 
 use masque_relay::{
-    probe::{Client, Http, ProbeError, StreamEnd},
+    probe::{self, Http, ProbeError, StreamEnd},
     proto::codes::h3,
 };
 use quinn::ConnectionError;
 
 use crate::support::{
-    Relay, on_versions,
+    Client, Relay, on_versions,
     tcp::TcpEcho,
     tunnels::{assert_echoes, assert_echoes_udp, open_tcp, open_udp},
     udp::UdpTarget,
@@ -122,7 +122,7 @@ async fn assert_refused(relay: &Relay, http: Http) {
     const CONNECTION_REFUSED: u64 = 0x2;
     let mut options = relay.options();
     options.http = http;
-    match (http, Client::open(options).await) {
+    match (http, probe::Client::open(options).await) {
         (Http::H3, Err(ProbeError::Connect { source: ConnectionError::ConnectionClosed(close), .. })) => {
             assert_eq!(u64::from(close.error_code), CONNECTION_REFUSED);
         }

@@ -7,12 +7,16 @@ use masque_relay::{
     probe::{Http, ProbeError, StreamEnd},
     proto::codes::h3,
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::interval};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{interval, timeout},
+};
 
 use super::assert_refused;
 use crate::support::{
     Client, PATIENCE, Relay,
-    h2::{ACK, DATA, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, Raw, connect_fields, frame},
+    h2::{ACK, DATA, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, connect_fields, frame},
     on_versions,
     tcp::{self, TcpEcho, TcpTarget},
     tunnels::{assert_closed, assert_echoes, assert_echoes_udp, assert_reset, open_tcp, open_udp, pair},
@@ -95,6 +99,52 @@ async fn c79_a_draining_relay_refuses_connections_and_carries_its_tunnels_on(htt
     };
     let (cut, ()) = tokio::join!(server.drain(PATIENCE), work);
     assert_eq!(cut, 0);
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c79_a_drain_waits_for_a_client_that_reads_slowly_on_http_2() {
+    const DOWNLOAD: usize = 16 << 20;
+    let mut relay = Relay::spawn(|_| {}).await;
+    let target = TcpTarget::start().await;
+    let mut raw = Raw::open(&relay).await;
+    // Credit for all of it: nothing but TCP holds it up.
+    raw.send(&frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff])).await;
+    raw.send(&frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0])).await;
+    raw.request(1, 0, &connect_fields(&target.address().to_string())).await;
+    raw.answer(1).await;
+    let mut stream = target.accept().await;
+    let server = relay.take_server();
+    let work = async {
+        raw.find("GOAWAY", |frame| frame.kind == GOAWAY).await;
+        raw.send(&frame(DATA, END_STREAM, 1, &[])).await;
+        let upload = async {
+            stream.write_all(&vec![7; DOWNLOAD]).await.unwrap();
+            stream.shutdown().await.unwrap();
+        };
+        // It reads until the tunnel is over for the relay, and stops for longer than an idle connection is kept.
+        let download = async {
+            let mut got = 0;
+            while relay.metrics().tunnels_open > 0 {
+                got += raw.find("DATA", |frame| frame.kind == DATA).await.payload.len();
+            }
+            let closed = until("the connection to be closed", || relay.metrics().connections_open, |open| *open == 0);
+            assert!(timeout(Duration::from_millis(1300), closed).await.is_err(), "it was closed with data on its way");
+            loop {
+                let frame = raw.find("DATA", |frame| frame.kind == DATA).await;
+                got += frame.payload.len();
+                if frame.flags & END_STREAM != 0 {
+                    return got;
+                }
+            }
+        };
+        let ((), got) = tokio::join!(upload, download);
+        assert_eq!(got, DOWNLOAD);
+        drop(raw);
+    };
+    let (cut, ()) = tokio::join!(server.drain(PATIENCE), work);
+    assert_eq!(cut, 0);
+    drop(stream);
     relay.finish().await;
 }
 
