@@ -12,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::requests::LAST_WORDS;
 use crate::{
     ended::{Ended, Reset},
     metrics::{Loss, Way},
@@ -20,6 +19,7 @@ use crate::{
         capsule::{Capsule, CapsuleError, Capsules},
         datagram::Datagram,
     },
+    session::requests::LAST_WORDS,
     sys::Received,
     tunnel::{
         ClientRead, ClientWrite, Lane,
@@ -92,9 +92,9 @@ impl<R: ClientRead, W: PollWrite> Lane for CapsuleLane<R, W> {
             }
             // Never a clean end within a capsule.
             None if inside => self.write.reset(Reset::Cancelled),
-            // A client that is gone needs no end. One that does not read what is still ahead of it gets none, or the tunnel would never be over.
+            // A client that is gone needs no end, and one that does not read waits for none.
             None => match timeout(LAST_WORDS, self.write.finish()).await {
-                Ok(finished) => finished.unwrap_or_default(),
+                Ok(Ok(()) | Err(_)) => {}
                 Err(_) => self.write.reset(Reset::Cancelled),
             },
         }
@@ -143,18 +143,16 @@ fn capsule_ended(error: CapsuleError) -> Ended {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{future::pending, net::UdpSocket, sync::Mutex};
 
     use bytes::BytesMut;
 
     use super::*;
     use crate::metrics::Metrics;
 
-    /// A client that says and takes nothing.
-    #[derive(Default)]
-    struct Deaf {
-        reset: Arc<std::sync::Mutex<Option<Reset>>>,
-    }
+    /// A client that neither sends nor reads; tells how the stream was reset.
+    #[derive(Clone, Default)]
+    struct Deaf(Arc<Mutex<Option<Reset>>>);
 
     impl ClientRead for Deaf {
         async fn read(&mut self, _: &mut VecDeque<Bytes>) -> Result<bool, Ended> {
@@ -178,7 +176,7 @@ mod tests {
         }
 
         fn reset(&mut self, reset: Reset) {
-            *self.reset.lock().unwrap() = Some(reset);
+            *self.0.lock().unwrap() = Some(reset);
         }
 
         async fn stopped(&mut self) -> Ended {
@@ -193,13 +191,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_no_end_is_reset() {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    async fn a_client_that_does_not_read_cannot_hold_the_end() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let flow = Arc::new(Flow::new(socket, 1, Arc::new(Metrics::default())).unwrap());
-        let write = Deaf::default();
-        let reset = Arc::clone(&write.reset);
-        CapsuleLane::new(Deaf::default(), write, bare, flow, Duration::from_secs(30)).end(&Ended::Idle).await;
-        assert_eq!(*reset.lock().unwrap(), Some(Reset::Cancelled));
+        let client = Deaf::default();
+        let lane = CapsuleLane::new(client.clone(), client.clone(), bare, flow, Duration::from_secs(30));
+        lane.end(&Ended::Idle).await;
+        assert_eq!(*client.0.lock().unwrap(), Some(Reset::Cancelled));
     }
 }

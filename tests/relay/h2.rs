@@ -1,5 +1,6 @@
-//! What is HTTP/2's own: the block "H2 specifics" of the statements (`h2_N_…`), floods, and misuse.
+//! What is HTTP/2's own: the block "H2 specifics" of the statements (`h2_N_…`), floods, misuse, and the drain.
 
+mod drain;
 mod floods;
 mod misuse;
 

@@ -10,18 +10,22 @@ use std::{
 
 use bytes::Bytes;
 use masque_relay::{
-    probe::{Client, Options, SendHalf, StreamEnd, TcpTunnel, UdpTunnel},
+    probe::{Options, SendHalf, StreamEnd, TcpTunnel, UdpTunnel},
     proto::codes::h3,
 };
 use socket2::SockRef;
 use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet, time::interval};
 
 use super::{
+    Client, Closers,
     path::{Conditions, Path},
     process::RelayProcess,
     tcp::{TcpEcho, TcpTarget},
     udp::UdpTarget,
 };
+
+/// The neighbour's tunnels, a socket each.
+const NEIGHBOUR: usize = 2;
 
 /// A relay under attack, and the client beside.
 pub(crate) struct Siege {
@@ -30,7 +34,7 @@ pub(crate) struct Siege {
     /// RSS before the attack, KiB.
     before: u64,
     idle_descriptors: usize,
-    neighbour: super::Client,
+    neighbour: Client,
     tcp: TcpTunnel,
     udp: UdpTunnel,
     echo: TcpEcho,
@@ -53,7 +57,7 @@ impl Siege {
     pub(crate) async fn attacker(&mut self, change: impl FnOnce(&mut Options)) -> Arc<Client> {
         let mut options = self.relay.options();
         change(&mut options);
-        let client = Arc::new(Client::open(options).await.expect("the relay takes a connection"));
+        let client = Arc::new(Client::open(options, Closers::default()).await.expect("the relay takes a connection"));
         self.attackers.push(Arc::clone(&client));
         client
     }
@@ -84,19 +88,25 @@ impl Siege {
 
     /// The end of the attack: the neighbour is served, and the relay has never held more than `most` MiB above what it held before.
     pub(crate) async fn lifted(mut self, attack: impl Sized, most: u64) {
-        self.serves_the_neighbour().await;
+        self.beaten_off(attack).await;
         let peak = self.relay.memory().peak;
-        drop(attack);
-        for attacker in &self.attackers {
-            attacker.close(h3::NO_ERROR, b"");
-        }
-        self.serves_the_neighbour().await;
         drop((self.tcp, self.udp, self.neighbour));
         self.relay.descriptors_back_at(self.idle_descriptors).await;
         let (before, after) = (self.before, self.relay.memory().rss);
         println!("RSS of the relay's process: {before} KiB before, {peak} KiB at most (+{} KiB), {after} KiB after", peak - before);
         assert!(peak - before <= most << 10, "{} KiB more than before the attack: {most} MiB were allowed", peak - before);
         self.relay.finish().await;
+    }
+
+    /// The neighbour is served under the attack and after it, and nothing is held for the attackers any more.
+    pub(crate) async fn beaten_off(&mut self, attack: impl Sized) {
+        self.serves_the_neighbour().await;
+        drop(attack);
+        for attacker in self.attackers.drain(..) {
+            attacker.close(h3::NO_ERROR, b"");
+        }
+        self.serves_the_neighbour().await;
+        self.relay.descriptors_back_at(self.idle_descriptors + NEIGHBOUR).await;
     }
 
     async fn serves_the_neighbour(&mut self) {
