@@ -25,6 +25,9 @@ use crate::tunnel::{ReadSize, tcp::broken};
 /// What is gathered before it must leave; at most one write of TLS (64 KiB) more is held.
 const GATHERED: usize = 64 * 1024;
 
+/// A write of so many bytes carries data, and a shorter one an answer or credit.
+const DATA: usize = 4 * 1024;
+
 /// The socket, for TLS to read from and write to.
 #[derive(Debug)]
 pub struct Wire {
@@ -141,6 +144,14 @@ impl Out {
     }
 }
 
+/// Memory for `bytes` more. A record of data is seldom alone: what grew with each would be copied as it grows.
+fn reserve(held: &mut BytesMut, bytes: usize) {
+    if held.capacity() - held.len() < bytes {
+        let more = if bytes < DATA { 0 } else { GATHERED.saturating_sub(held.len()) };
+        held.reserve(bytes + more);
+    }
+}
+
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -170,13 +181,14 @@ impl AsyncWrite for Wire {
             // Straight on: whoever writes here need not flush, as TLS does not behind an alert.
             return out.poll_write(cx, bufs);
         }
+        let wanted = bufs.iter().map(|buf| buf.len()).sum();
         let held = &mut gathered.held;
         // Room for one more write.
         if held.len() >= GATHERED {
             ready!(out.poll_send(held, cx))?;
         }
         let before = held.len();
-        held.reserve(bufs.iter().map(|buf| buf.len()).sum());
+        reserve(held, wanted);
         for buf in bufs {
             held.extend_from_slice(buf);
         }
@@ -232,11 +244,14 @@ mod tests {
         assert_eq!(&got, b"one");
 
         outbox.gather();
+        let mut capacities = Vec::new();
         for _ in 0..4 {
             wire.write_all(&[7; 16 << 10]).await.unwrap();
             wire.flush().await.unwrap();
+            capacities.push(outbox.0.lock().held.capacity());
         }
         assert_eq!(held(&outbox), GATHERED, "nothing has left");
+        assert_eq!(capacities, [capacities[0]; 4], "what is held was copied as it grew");
         poll_fn(|cx| outbox.poll_send(cx)).await.unwrap();
         assert_eq!((held(&outbox), outbox.0.lock().held.capacity()), (0, 0), "an idle connection holds no buffer");
         let mut got = vec![0; GATHERED];

@@ -156,6 +156,18 @@ async fn c79_a_client_without_credit_for_goaway_holds_no_drain() {
     relay.finish().await;
 }
 
+#[tokio::test]
+async fn c79_a_client_without_room_for_its_answer_holds_no_drain() {
+    let mut relay = Relay::spawn(|_| {}).await;
+    let target = TcpTarget::start().await;
+    let client = relay.client_with(|options| options.stream_window = 16).await;
+    let unread = client.request(&client.options().tcp_head(&target.address().to_string())).await.unwrap();
+    let stream = target.accept().await;
+    within("the drain", relay.take_server().drain(Duration::from_millis(300))).await;
+    drop((unread, stream));
+    relay.finish().await;
+}
+
 on_versions!(c79_idle_connections_hold_no_drain: h1 h2 h3);
 
 async fn c79_idle_connections_hold_no_drain(http: Http) {
