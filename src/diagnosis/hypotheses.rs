@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{By, Certainty, Record, Sight, milliseconds, record::Request};
+use super::{By, Certainty, Finding, Record, Sight, milliseconds, record::Request};
 use crate::proto::codes;
 
 /// One of six.
@@ -96,6 +96,14 @@ pub struct Joined<'a> {
     pub certainty: Certainty,
     /// Another connection of the same client had a request answered 2xx at that time.
     pub other_succeeded: bool,
+}
+
+impl Joined<'_> {
+    /// What the record says, no surer than that it is the right one.
+    pub fn findings(&self) -> Vec<Finding> {
+        let cap = |finding: Finding| Finding { certainty: finding.certainty.min(self.certainty), ..finding };
+        self.record.findings().into_iter().map(cap).collect()
+    }
 }
 
 /// All six, the likeliest first. Equal ones stay in their order.

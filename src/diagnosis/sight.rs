@@ -146,6 +146,34 @@ impl Sight {
         [self.path_findings(), self.handshake_findings(), self.end_findings()].concat()
     }
 
+    /// What this log leaves open, `joined` to a record of the relay or not.
+    pub fn unknowns(&self, joined: bool) -> Vec<String> {
+        let mut open = Vec::new();
+        if self.http.is_some() && !self.ready && !joined {
+            open.push("whether a request left, and whether the relay answered it: no line says so".to_owned());
+        }
+        if let (Some(rtt), Some(waited)) = (self.rtt_ms, self.joined_to_cancel_ms())
+            && waited < rtt
+        {
+            open.push(format!(
+                "whether the client waited for an answer: the round trip it gives ({}) includes the relay's work in the handshake; on a local \
+                 network the true one may be shorter than the {} it waited",
+                milliseconds(rtt),
+                milliseconds(waited)
+            ));
+        }
+        if self.broke_off() && self.close.is_none() {
+            open.push(match self.quic_lines {
+                true => "with which code the client closed: the lines of QUIC in this log do not say".to_owned(),
+                false => "with which code the client closed: the log has no lines of QUIC itself (they come at level debug)".to_owned(),
+            });
+        }
+        if !joined {
+            open.push("what the relay saw and did: no record of it is joined to this attempt".to_owned());
+        }
+        open
+    }
+
     fn path_findings(&self) -> Vec<Finding> {
         let mut found = Vec::new();
         if self.no_path {
@@ -169,7 +197,8 @@ impl Sight {
         let mut found = Vec::new();
         if let Some(tls) = self.tls_ms {
             found.push(
-                Finding::fact(format!("TLS took {}", milliseconds(tls))).means(Certain, "the client accepted the relay's certificate"),
+                Finding::fact(format!("the TLS handshake took {}", milliseconds(tls)))
+                    .means(Certain, "the client accepted the relay's certificate"),
             );
         }
         if let Some(verdict) = self.certificate.as_ref().filter(|verdict| verdict.as_str() != "OK") {
@@ -194,7 +223,7 @@ impl Sight {
         }
         if let Some(http) = &self.http {
             let finding = Finding::fact(format!("{} was joined", spoken(http)));
-            found.push(finding.means(Certain, "the connection carried HTTP: address, port, certificate and ALPN are right"));
+            found.push(finding.means(Certain, "the handshake is behind: address, port, TLS and ALPN suit the client"));
         }
         found
     }
@@ -246,7 +275,7 @@ impl Sight {
         let packets = self.packets.map_or(String::new(), |(packets_in, packets_out)| format!(" in {packets_in} and {packets_out} packets"));
         let finding = Finding::fact(format!("{bytes_in} bytes came in and {bytes_out} went out{packets}"));
         Some(match self.retransmitted {
-            Some(0) => finding.means(Certain, "the client had to send nothing again: packets were not lost on their way to the relay"),
+            Some(0) => finding.means(Likely, "nothing was sent again: there is no sign of lost packets"),
             Some(again) => finding.means(Likely, format!("{again} bytes were sent again: packets were lost, or the relay was silent")),
             None => finding,
         })

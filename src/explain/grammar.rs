@@ -31,7 +31,7 @@ pub struct Head<'a> {
 impl Head<'_> {
     /// The number of the connection that this belongs to: 1 of `C1.1.2`.
     pub fn number(&self) -> Option<u32> {
-        self.cid.strip_prefix('C')?.split('.').next()?.parse().ok()
+        self.cid.trim_start_matches('C').split('.').next()?.parse().ok()
     }
 }
 
