@@ -10,6 +10,7 @@
 //! 2. *Any bytes, any length*: the log is read as a stream; what is kept is bounded, and says when it was cut.
 //! 3. *No certainty that is not there*: see [`diagnosis`](crate::diagnosis).
 
+pub mod errands;
 pub mod framing;
 pub mod grammar;
 pub mod join;
@@ -41,6 +42,8 @@ pub struct Explanation {
     /// What became of the records, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<Joining>,
+    /// What to do to learn what is not known.
+    pub errands: Vec<errands::Errand>,
 }
 
 /// What became of the records.
@@ -84,7 +87,9 @@ pub fn explain(log: impl Read, records: Option<&[Record]>) -> io::Result<Explana
     let (matches, skew) = join::join(&sights, records.unwrap_or_default(), story.clock);
     let joining = records.map(|records| Joining { records: records.len(), joined: matches.iter().flatten().count(), skew });
     let attempts = attempts.into_iter().zip(matches).map(|(attempt, found)| Explained::new(attempt, found, records.unwrap_or_default()));
-    Ok(Explanation { attempts: attempts.collect(), connections, records: joining, log: story.tally })
+    let attempts: Vec<_> = attempts.collect();
+    let errands = errands::for_attempts(&attempts);
+    Ok(Explanation { attempts, connections, records: joining, log: story.tally, errands })
 }
 
 fn read(mut log: impl Read) -> io::Result<Story> {

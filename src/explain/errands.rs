@@ -38,7 +38,9 @@ pub fn for_attempts(attempts: &[Explained]) -> Vec<Errand> {
                 place: "on the device's network",
                 command: format!("masque-relay probe https://{relay} --http {http} --ca ca.pem --token-file token --tcp {target}"),
                 settles: match http {
-                    "3" => format!("{:?}, {:?}: a status, or a reset, for the plain CONNECT that TCP becomes", Hypothesis::H3, Hypothesis::H4),
+                    "3" => {
+                        format!("{:?}, {:?}: a status, or a reset, for the plain CONNECT that TCP becomes", Hypothesis::H3, Hypothesis::H4)
+                    }
                     _ => "the same over HTTP/2: is it HTTP/3 alone?".into(),
                 },
             });
@@ -76,7 +78,8 @@ fn log_stream() -> Errand {
 fn address(endpoint: &str) -> Option<String> {
     let host = host(endpoint);
     let port = endpoint.rsplit([':', '.']).next()?;
-    let plain = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:".contains(&byte)) && !host.starts_with('-');
+    let plain =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:".contains(&byte)) && !host.starts_with('-');
     let numeric = !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
     (plain && numeric).then(|| if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
 }

@@ -57,14 +57,12 @@ pub fn join(sights: &[&Sight], records: &[Record], clock: Option<Moment>) -> (Ve
     // First by what does not depend on the clocks.
     let mut offsets = Vec::new();
     for (found, sight) in matches.iter_mut().zip(sights) {
-        let best = records
-            .iter()
-            .enumerate()
-            .map(|(at, record)| (Signs::of(sight, record), at))
-            .max_by_key(|(signs, at)| (signs.weight(), std::cmp::Reverse(*at)));
-        let Some((signs, at)) = best.filter(|(signs, _)| signs.endpoint || signs.bytes) else { continue };
+        let signs: Vec<_> = records.iter().map(|record| Signs::of(sight, record)).collect();
+        let best = (0..records.len()).rev().max_by_key(|at| signs[*at].weight());
+        let Some(at) = best.filter(|at| signs[*at].endpoint || signs[*at].bytes) else { continue };
+        let rivals = signs.iter().filter(|other| other.weight() == signs[at].weight()).count();
         offsets.extend(offset(sight, &records[at], clock));
-        *found = Some(signs.matched(at));
+        *found = Some(signs[at].matched(at, rivals == 1));
     }
     offsets.sort_unstable();
     let skew = offsets.get(offsets.len() / 2).map(|micros| Skew { micros: *micros, connections: offsets.len(), modulo: modulus(clock) });
@@ -132,8 +130,9 @@ impl Signs {
         u32::from(self.endpoint) * 8 + u32::from(self.bytes) * 4 + u32::from(self.host) * 2 + u32::from(self.duration)
     }
 
-    fn matched(self, record: usize) -> Match {
+    fn matched(self, record: usize, alone: bool) -> Match {
         let certainty = match (self.endpoint, self.bytes) {
+            _ if !alone => Certainty::Possible,
             (true, true) => Certainty::Certain,
             (true, false) => Certainty::Likely,
             _ if self.host || self.duration => Certainty::Likely,
@@ -149,9 +148,9 @@ impl Signs {
     }
 }
 
-/// Within a packet or two, and a fiftieth.
+/// Within a small packet and a fiftieth; less than a handshake has tells nothing.
 fn alike(one: u64, other: u64) -> bool {
-    one.abs_diff(other) <= 64 + one.max(other) / 50 && one > 0
+    one.abs_diff(other) <= 64 + one.max(other) / 50 && one.min(other) >= HANDSHAKE
 }
 
 /// The relay's clock less the client's, as far as the log's clock allows.
@@ -182,6 +181,8 @@ fn local(sight: &Sight) -> Option<SocketAddr> {
         Some(SocketAddrV6::new(host, port.parse().ok()?, 0, 0).into())
     })
 }
+
+const HANDSHAKE: u64 = 500;
 
 const QUARTER: i64 = 900_000_000;
 
@@ -236,6 +237,13 @@ mod tests {
             assert_eq!(found, want.map(|(at, sure, by)| (at, sure, by.to_owned())), "{local:?} {bytes:?}");
         }
         assert_eq!(join(&[&sight(None, None)], &records, None), (vec![None], None));
+    }
+
+    #[test]
+    fn of_records_that_look_alike_none_is_sure() {
+        let twice = [record("16:43:04.350", "198.51.100.1:7", 4322, 2880), record("16:43:04.360", "198.51.100.1:8", 4322, 2880)];
+        let (found, _) = joined(&sight(Some("10.0.0.5:1"), Some((2880, 4322))), &twice, ZONED);
+        assert_eq!(found.map(|(_, sure, _)| sure), Some(Certainty::Possible));
     }
 
     #[test]
