@@ -44,7 +44,8 @@ pub struct Outbox(Arc<Mutex<Out>>);
 
 #[derive(Debug)]
 struct Out {
-    socket: OwnedWriteHalf,
+    /// Taken only by the drop.
+    socket: Option<OwnedWriteHalf>,
     held: BytesMut,
     /// A flush means nothing: [`Outbox::poll_send`] sends.
     gathering: bool,
@@ -54,7 +55,7 @@ impl Wire {
     /// Around a connected socket; everything is sent at once until [`Outbox::gather`].
     pub fn new(stream: TcpStream) -> (Self, Outbox) {
         let (read, socket) = stream.into_split();
-        let out = Outbox(Arc::new(Mutex::new(Out { socket, held: BytesMut::new(), gathering: false })));
+        let out = Outbox(Arc::new(Mutex::new(Out { socket: Some(socket), held: BytesMut::new(), gathering: false })));
         (Self { read, ahead: BytesMut::new(), size: ReadSize::default(), out: out.clone() }, out)
     }
 }
@@ -72,7 +73,7 @@ impl Outbox {
 
     /// Closing the socket becomes a RST: what ends in an abort must not look like an end.
     pub fn abort(&self) {
-        if let Err(error) = SockRef::from(self.lock().socket.as_ref()).set_linger(Some(Duration::ZERO)) {
+        if let Err(error) = SockRef::from(self.lock().socket().as_ref()).set_linger(Some(Duration::ZERO)) {
             tracing::debug!(%error, "a client cannot be reset");
         }
     }
@@ -84,9 +85,14 @@ impl Outbox {
 }
 
 impl Out {
+    fn socket(&mut self) -> &mut OwnedWriteHalf {
+        self.socket.as_mut().expect("only the drop takes it")
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
-            let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.held))?;
+            let socket = self.socket.as_mut().expect("only the drop takes it");
+            let sent = ready!(Pin::new(socket).poll_write(cx, &self.held))?;
             self.held.advance(sent);
         }
         // Not kept: most connections are idle most of the time.
@@ -97,6 +103,15 @@ impl Out {
     /// Room for one more write.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.held.len() < GATHERED { Poll::Ready(Ok(())) } else { self.poll_send(cx) }
+    }
+}
+
+/// The half's own drop would send FIN, and in front of a RST that looks like an end.
+impl Drop for Out {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.forget();
+        }
     }
 }
 
@@ -129,7 +144,7 @@ impl AsyncWrite for Wire {
         let mut out = self.out.lock();
         if !out.gathering {
             // Straight on: whoever writes here need not flush, as TLS does not behind an alert.
-            return Pin::new(&mut out.socket).poll_write_vectored(cx, bufs);
+            return Pin::new(out.socket()).poll_write_vectored(cx, bufs);
         }
         ready!(out.poll_room(cx))?;
         let before = out.held.len();
@@ -152,7 +167,7 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut out = self.out.lock();
         ready!(out.poll_send(cx))?;
-        Pin::new(&mut out.socket).poll_shutdown(cx)
+        Pin::new(out.socket()).poll_shutdown(cx)
     }
 }
 
