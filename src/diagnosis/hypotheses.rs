@@ -174,7 +174,7 @@ impl Scale {
                 self.speaks_for(sight.connected() && !transport_close, "it broke off right behind the handshake");
                 self.speaks_against(
                     behind_http && !transport_close,
-                    "HTTP was joined first: the client had no complaint about QUIC until then",
+                    "HTTP was joined first: until then the log shows no complaint about QUIC",
                 );
             }
             Hypothesis::H2 => {
@@ -205,7 +205,7 @@ impl Scale {
                 let url = sight.relay_url.as_deref().unwrap_or_default();
                 self.speaks_for(sight.prints_http(), format!("the log prints the relay as {url} (whether the profile does is not in it)"));
                 self.speaks_for(sight.relay_is_address(), "the relay is named by an IP address, which the SAN must hold");
-                self.speaks_against(sight.connected(), "the handshake was done: the client accepted the certificate");
+                self.speaks_against(sight.connected(), "the handshake was done, so the client let the certificate pass");
             }
             Hypothesis::H6 => {
                 self.speaks_for(sight.other_leg_ready, "another leg of the same connection became ready");

@@ -198,7 +198,7 @@ impl Sight {
         if let Some(tls) = self.tls_ms {
             found.push(
                 Finding::fact(format!("the TLS handshake took {}", milliseconds(tls)))
-                    .means(Certain, "the client accepted the relay's certificate"),
+                    .means(Likely, "the client let the relay's certificate pass"),
             );
         }
         if let Some(verdict) = self.certificate.as_ref().filter(|verdict| verdict.as_str() != "OK") {
@@ -286,7 +286,7 @@ impl Sight {
 fn errno_finding(error: i32) -> Finding {
     let finding = Finding::fact(format!("the attempt ended with {}", errno(error)));
     match error {
-        53 => finding.means(Certain, "the client gave the connection up; the number does not say why"),
+        53 => finding.means(Likely, "the client gave the connection up; the number does not say why"),
         54 => finding.means(Likely, "the other side, or something on the way, reset the connection"),
         57 => finding.means(Possible, "the relay closed the connection").next("the relay's record of the connection says who closed"),
         60 => finding.means(Possible, "UDP is blocked on the way, or the relay is silent").next(

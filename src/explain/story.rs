@@ -370,7 +370,7 @@ impl Connection {
                 if level == "Transport" {
                     sight.transport.get_or_insert_with(|| which.clone());
                 }
-                (Phase::Transport, format!("{which} connected"))
+                (Phase::Transport, format!("{} connected", which.to_uppercase()))
             }
             Event::Disconnected => (Phase::End, "disconnected".into()),
             Event::Flow { name, at_ms, error } => return self.flow(name, *at_ms, error.as_deref()),
