@@ -45,7 +45,7 @@ pub enum Command {
     /// Open one tunnel through a relay, on stdin and stdout
     #[command(after_help = probe::HELP)]
     Probe(probe::ProbeArguments),
-    /// Explain a log of Apple's client: what it shows, what it cannot, and what would settle the rest
+    /// Explain a log of Apple's client: what it shows, and what would settle the rest
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArguments),
 }

@@ -178,7 +178,7 @@ pub fn client_error(value: u32) -> Option<(&'static str, Finding)> {
         ),
         2 => (
             "dnsFailed",
-            Certain,
+            Likely,
             "the relay's own name did not resolve on the device",
             "resolve the host of the relay's URL on the device's network",
         ),
@@ -196,7 +196,7 @@ pub fn client_error(value: u32) -> Option<(&'static str, Finding)> {
         ),
         5 => (
             "certificateMissing",
-            Certain,
+            Likely,
             "the relay asks for a client certificate and the profile has none",
             "give the relay's entry in the \
                                               profile a PayloadCertificateUUID",
@@ -210,7 +210,7 @@ pub fn client_error(value: u32) -> Option<(&'static str, Finding)> {
         ),
         7 => (
             "certificateExpired",
-            Certain,
+            Likely,
             "the client certificate of the profile has expired",
             "issue a new one and install the profile again",
         ),
@@ -222,7 +222,7 @@ pub fn client_error(value: u32) -> Option<(&'static str, Finding)> {
         ),
         9 => (
             "serverCertificateExpired",
-            Certain,
+            Likely,
             "the relay's certificate has expired, or the device's clock is wrong",
             "renew it, and restart the \
                                                     relay",
@@ -233,7 +233,19 @@ pub fn client_error(value: u32) -> Option<(&'static str, Finding)> {
     Some((name, Finding::fact(format!("getLastClientErrors says {value}, {name}")).means(sure, means).next(next)))
 }
 
+/// Microseconds as milliseconds.
+#[expect(clippy::cast_precision_loss, reason = "what lasts so long that a microsecond is lost in 52 bits lasts a hundred years")]
+pub fn millis(micros: i64) -> f64 {
+    micros as f64 / 1000.0
+}
+
+/// Milliseconds as microseconds: thirty years at most, whatever a log or a record claims.
+pub fn micros(millis: f64) -> i64 {
+    (millis * 1000.0).clamp(-1e15, 1e15) as i64
+}
+
 /// Rounds to a tenth for JSON: the log has no more.
+#[expect(clippy::ref_option, reason = "serde calls it with the field")]
 pub(crate) fn tenth<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     value.map(|value| (value * 10.0).round() / 10.0).serialize(serializer)
 }

@@ -25,6 +25,7 @@ use serde::Serialize;
 use crate::diagnosis::{
     Finding, Record, errno,
     hypotheses::{Joined, Weighed, weigh},
+    millis,
 };
 use framing::{Framing, unframe};
 use lines::{Lines, Objects, Piece};
@@ -163,7 +164,7 @@ fn summary(attempt: &story::Attempt) -> String {
 /// The steps of `steps` with the time since the first one that has a time, in milliseconds.
 pub fn since_first(steps: &[Step]) -> impl Iterator<Item = (&Step, Option<f64>)> {
     let first = steps.iter().find_map(|step| step.at);
-    steps.iter().map(move |step| (step, step.at.zip(first).map(|(at, first)| (at - first) as f64 / 1000.0)))
+    steps.iter().map(move |step| (step, step.at.zip(first).map(|(at, first)| millis(at - first))))
 }
 
 const READ: usize = 64 << 10;

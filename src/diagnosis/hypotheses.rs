@@ -119,7 +119,7 @@ pub fn weigh(sight: &Sight, joined: Option<Joined<'_>>) -> Vec<Weighed> {
         scale.weighed
     });
     all.sort_by_key(|weighed| {
-        let balance = weighed.speaks_against.len() as isize - weighed.speaks_for.len() as isize;
+        let balance = weighed.speaks_against.len().cast_signed() - weighed.speaks_for.len().cast_signed();
         match weighed.standing {
             Standing::Stands(certainty) => (std::cmp::Reverse(Some(certainty)), balance, weighed.hypothesis),
             Standing::RuledOut => (std::cmp::Reverse(None), balance, weighed.hypothesis),
@@ -225,7 +225,8 @@ impl Scale {
         match self.weighed.hypothesis {
             Hypothesis::H1 => match by_client {
                 Some(close) if close.is_transport_error() => self.stands(sure, format!("relay's record: {close}")),
-                Some(close) if close.code.is_some() => self.ruled_out(joined, format!("relay's record: {close}")),
+                // RFC 9000 §11 only asks it to say what it found.
+                Some(close) if close.code.is_some() => self.speaks_against(true, format!("relay's record: {close}")),
                 _ => {}
             },
             Hypothesis::H2 => {
@@ -264,12 +265,14 @@ impl Scale {
     }
 
     fn connect(&mut self, joined: Joined<'_>) {
+        // That it happened is in the record; that the client broke off for it is not.
+        let seen = joined.certainty.min(Certainty::Likely);
         let connects: Vec<&Request> = joined.record.requests.iter().filter(|request| request.is_plain_connect()).collect();
         let unanswered = connects.iter().find(|request| request.status.is_none());
         match (unanswered, connects.is_empty()) {
             (Some(Request { reset: Some(code), .. }), _) => {
                 let name = codes::h3_name(*code).unwrap_or("no registered name");
-                self.stands(joined.certainty, format!("relay's record: it reset a plain CONNECT with {code:#x} ({name})"));
+                self.stands(seen, format!("relay's record: it reset a plain CONNECT with {code:#x} ({name})"));
             }
             (Some(_), _) => self.speaks_for(true, "relay's record: a plain CONNECT was not answered"),
             (None, true) => self.ruled_out(joined, "relay's record: no plain CONNECT came"),
@@ -278,6 +281,7 @@ impl Scale {
     }
 
     fn refusal(&mut self, joined: Joined<'_>) {
+        let seen = joined.certainty.min(Certainty::Likely);
         let record = joined.record;
         let Some(refused) = record.requests.iter().find(|request| request.status.is_some_and(|status| status >= 300)) else {
             return self.ruled_out(joined, "relay's record: it sent no answer but 2xx");
@@ -285,13 +289,13 @@ impl Scale {
         let status = refused.status.unwrap_or_default();
         self.speaks_for(true, format!("relay's record: a request was answered {status}"));
         if refused.reset.is_some() {
-            return self.stands(joined.certainty, "relay's record: and its stream was reset");
+            return self.stands(seen, "relay's record: and its stream was reset");
         }
         let closed = record.close.as_ref().filter(|close| close.by == By::Relay).and(record.duration_ms);
         if let (Some(closed), Some(answered)) = (closed, refused.answered_ms) {
             let apart = closed - answered;
             if apart <= ONE_FLIGHT_MS {
-                self.stands(joined.certainty, format!("relay's record: and the relay closed the connection {} later", milliseconds(apart)));
+                self.stands(seen, format!("relay's record: and the relay closed the connection {} later", milliseconds(apart)));
             }
         }
     }
@@ -343,13 +347,13 @@ mod tests {
             (r#""close":{"by":"client","layer":"transport","code":8,"reason":"cid"}"#.into(), false, H1, Certainty::Certain),
             (r#""close":{"by":"client","layer":"application","code":260}"#.into(), false, H2, Certainty::Certain),
             (format!(r#""critical":[{{"by":"relay","act":"stopped","stream":"control"}}],{orderly}"#), false, H2, Certainty::Likely),
-            (format!(r#""requests":[{{"method":"CONNECT","reset":270}}],{orderly}"#), false, H3, Certainty::Certain),
-            (format!(r#""requests":[{{"method":"CONNECT","status":403,"reset":256}}],{orderly}"#), false, H4, Certainty::Certain),
+            (format!(r#""requests":[{{"method":"CONNECT","reset":270}}],{orderly}"#), false, H3, Certainty::Likely),
+            (format!(r#""requests":[{{"method":"CONNECT","status":403,"reset":256}}],{orderly}"#), false, H4, Certainty::Likely),
             (
                 r#""duration_ms":9.5,"requests":[{"method":"CONNECT","status":502,"answered_ms":9.1}],"close":{"by":"relay","layer":"application","code":256}"#.into(),
                 false,
                 H4,
-                Certainty::Certain,
+                Certainty::Likely,
             ),
             (format!(r#""critical":[],"requests":[{{"method":"CONNECT","status":200}}],{orderly}"#), true, H6, Certainty::Likely),
         ] {
@@ -365,7 +369,7 @@ mod tests {
         }
         // And a record that may be another's rules nothing out.
         let record = record(r#""close":{"by":"client","layer":"application","code":256}"#);
-        for (certainty, ruled_out) in [(Certainty::Possible, 0), (Certainty::Likely, 3)] {
+        for (certainty, ruled_out) in [(Certainty::Possible, 0), (Certainty::Likely, 2)] {
             let weighed = weigh(&sight(), Some(Joined { record: &record, certainty, other_succeeded: false }));
             assert_eq!(weighed.iter().filter(|weighed| weighed.standing == Standing::RuledOut).count(), ruled_out, "{weighed:?}");
         }

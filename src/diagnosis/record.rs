@@ -210,12 +210,11 @@ impl Utc {
     pub fn parse(text: &str) -> Option<Self> {
         let (date, rest) = text.split_at_checked(10)?;
         let day = day(date)?;
-        let (clock, zone) = match rest.strip_suffix(['Z', 'z']) {
-            Some(clock) => (clock, 0),
-            None => {
-                let (clock, zone) = rest.split_at_checked(rest.len().checked_sub(6)?)?;
-                (clock, zone_minutes(&zone.replacen(':', "", 1))?)
-            }
+        let (clock, zone) = if let Some(clock) = rest.strip_suffix(['Z', 'z']) {
+            (clock, 0)
+        } else {
+            let (clock, zone) = rest.split_at_checked(rest.len().checked_sub(6)?)?;
+            (clock, zone_minutes(&zone.replacen(':', "", 1))?)
         };
         let micros = clock_micros(clock.strip_prefix(['T', 't', ' '])?)?;
         Some(Self(day * DAY + micros - i64::from(zone) * 60_000_000))

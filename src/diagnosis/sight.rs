@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{
     By,
     Certainty::{Certain, Likely, Possible},
-    Close, Finding, errno, milliseconds, tenth,
+    Close, Finding, errno, micros, millis, milliseconds, tenth,
 };
 use crate::proto::codes;
 
@@ -121,12 +121,12 @@ impl Sight {
 
     /// From HTTP joined to the client's own cancel.
     pub fn joined_to_cancel_ms(&self) -> Option<f64> {
-        Some((self.cancel? - self.joined?) as f64 / 1000.0).filter(|ms| *ms >= 0.0)
+        Some(millis(self.cancel? - self.joined?)).filter(|ms| *ms >= 0.0)
     }
 
     /// When the connection began: its end less its duration.
     pub fn start(&self) -> Option<i64> {
-        Some(self.ended? - (self.duration_ms? * 1000.0) as i64)
+        Some(self.ended? - micros(self.duration_ms?))
     }
 
     /// The relay's URL has the scheme `http`, as the log prints it.
@@ -163,10 +163,12 @@ impl Sight {
             ));
         }
         if self.broke_off() && self.close.is_none() {
-            open.push(match self.quic_lines {
-                true => "with which code the client closed: the lines of QUIC in this log do not say".to_owned(),
-                false => "with which code the client closed: the log has no lines of QUIC itself (they come at level debug)".to_owned(),
-            });
+            let why = if self.quic_lines {
+                "the lines of QUIC in this log do not say"
+            } else {
+                "the log has no lines of QUIC itself (they come at level debug)"
+            };
+            open.push(format!("with which code the client closed: {why}"));
         }
         if !joined {
             open.push("what the relay saw and did: no record of it is joined to this attempt".to_owned());
@@ -215,9 +217,10 @@ impl Sight {
             });
         }
         if let Some((read, words)) = &self.alert {
-            let (who, next) = match read {
-                true => ("the relay sent", "the relay's log has its side of the handshake"),
-                false => ("the client sent", "the alert names what it did not like; `masque-relay cert inspect FILE`"),
+            let (who, next) = if *read {
+                ("the relay sent", "the relay's log has its side of the handshake")
+            } else {
+                ("the client sent", "the alert names what it did not like; `masque-relay cert inspect FILE`")
             };
             found.push(Finding::fact(format!("{who} a fatal TLS alert: {}", words.escape_debug())).next(next));
         }
@@ -294,7 +297,7 @@ fn errno_finding(error: i32) -> Finding {
         ),
         61 => finding
             .means(Possible, "a closed port, or an answer that is not 2xx and has no Proxy-Status to excuse it")
-            .next("the relay's record has the status"),
+            .next("look up the status in the relay's log"),
         64 | 65 => finding
             .means(Possible, "the target is down or cannot be reached, as Proxy-Status of a 5xx told the client")
             .next("try the target from the relay's host"),

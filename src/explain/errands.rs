@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Explained;
-use crate::diagnosis::{host, hypotheses::Hypothesis};
+use crate::diagnosis::host;
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,23 +32,21 @@ pub fn for_attempts(attempts: &[Explained]) -> Vec<Errand> {
             settles: "who closed, with which code, and what the requests were answered".into(),
         });
     }
-    if !wrong.hypotheses.is_empty() {
-        for http in ["3", "2"] {
-            errands.push(Errand {
-                place: "on the device's network",
-                command: format!("masque-relay probe https://{relay} --http {http} --ca ca.pem --token-file token --tcp {target}"),
-                settles: match http {
-                    "3" => {
-                        format!("{:?}, {:?}: a status, or a reset, for the plain CONNECT that TCP becomes", Hypothesis::H3, Hypothesis::H4)
-                    }
-                    _ => "the same over HTTP/2: is it HTTP/3 alone?".into(),
-                },
-            });
-        }
+    let open = !wrong.hypotheses.is_empty();
+    for (http, settles) in
+        [("3", if open { H3_SETTLES } else { "does the relay answer over HTTP/3, on UDP?" }), ("2", "the same over HTTP/2, on TCP")]
+    {
+        errands.push(Errand {
+            place: "on the device's network",
+            command: format!("masque-relay probe https://{relay} --http {http} --ca ca.pem --token-file token --tcp {target}"),
+            settles: settles.into(),
+        });
+    }
+    if open {
         errands.push(Errand {
             place: "where the profile and the certificate are",
             command: "grep -A1 RelayURL relay.mobileconfig && masque-relay cert inspect certs/cert.pem".into(),
-            settles: format!("{:?}: `https://`, and a name or address that the certificate has", Hypothesis::H5),
+            settles: "H5: `https://`, and a name or address that the certificate has".into(),
         });
     }
     if wrong.joined.is_none() {
@@ -56,9 +54,8 @@ pub fn for_attempts(attempts: &[Explained]) -> Vec<Errand> {
             place: "then",
             command: "masque-relay explain mac.log --records records.jsonl".into(),
             settles: format!(
-                "{:?} to {:?}: with the relay's record of the same connection, one JSON object a line",
-                Hypothesis::H1,
-                Hypothesis::H6
+                "{}with the relay's record of the same connection, one JSON object a line",
+                if open { "H1 to H6: " } else { "" }
             ),
         });
     }
@@ -91,6 +88,8 @@ fn target(endpoint: &str) -> String {
         format!("example.com:{port}")
     })
 }
+
+const H3_SETTLES: &str = "H3, H4: a status, or a reset, for the plain CONNECT that TCP becomes";
 
 /// What of a Mac's log is wanted.
 pub const PREDICATE: &str = r#"subsystem == "com.apple.network" OR subsystem == "com.apple.networkextension""#;

@@ -149,12 +149,11 @@ fn syslog(line: &str) -> Option<Line<'_>> {
         return None;
     }
     let (at, rest) = moment(rest)?;
-    let (process, message) = match rest.split_once(">: ") {
-        Some((head, message)) => (device_process(head)?.0, message),
-        None => {
-            let (head, message) = rest.split_once(": ")?;
-            (device_process(head)?.0, message)
-        }
+    let (process, message) = if let Some((head, message)) = rest.split_once(">: ") {
+        (device_process(head)?.0, message)
+    } else {
+        let (head, message) = rest.split_once(": ")?;
+        (device_process(head)?.0, message)
     };
     Some(Line { framing: Framing::Syslog, at: Some(at), process, message: sender(message) })
 }

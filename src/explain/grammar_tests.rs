@@ -9,12 +9,12 @@ fn told(message: &str) -> (String, Option<Event>) {
     (head.map(|head| head.cid.to_owned()).unwrap_or_default(), event)
 }
 
-fn close(by: By, layer: Layer, code: u64, reason: &str) -> Option<Event> {
-    Some(Event::Closed(Close { by, layer: Some(layer), code: Some(code), reason: reason.into() }))
+fn close(by: By, layer: Layer, code: u64, reason: &str) -> Event {
+    Event::Closed(Close { by, layer: Some(layer), code: Some(code), reason: reason.into() })
 }
 
-fn flow(name: &str, at_ms: f64, error: Option<&str>) -> Option<Event> {
-    Some(Event::Flow { name: name.into(), at_ms: Some(at_ms), error: error.map(str::to_owned) })
+fn flow(name: &str, at_ms: f64, error: Option<&str>) -> Event {
+    Event::Flow { name: name.into(), at_ms: Some(at_ms), error: error.map(str::to_owned) }
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn real_lines_are_understood() {
         (
             "quic_frame_write_CONNECTION_CLOSE [C10.1.1.1:2] [-ebe5177080beb266] sending APPLICATION_CLOSE, code 0x100, reason <null>",
             "C10.1.1.1",
-            close(By::Client, Layer::Application, 0x100, ""),
+            Some(close(By::Client, Layer::Application, 0x100, "")),
         ),
         (
             "quic_stream_send_reset_stream [C3.1.1.1:2] [-e0b003ee82b31aa4] [S300] sending RESET_STREAM",
@@ -81,10 +81,10 @@ fn the_lines_of_a_flow_are_understood() {
             Some(Event::Connected("Transport".into(), "quic".into())),
         ),
         (format!("nw_flow_connected {}", on("Joined protocol connected (http3)")), Some(Event::Connected("Joined".into(), "http3".into()))),
-        (on("event: flow:finish_transport @0.131s"), flow("flow:finish_transport", 131.0, None)),
+        (on("event: flow:finish_transport @0.131s"), Some(flow("flow:finish_transport", 131.0, None))),
         (
             on("event: flow:failed_connect @0.141s, error Software caused connection abort"),
-            flow("flow:failed_connect", 141.0, Some("Software caused connection abort")),
+            Some(flow("flow:failed_connect", 141.0, Some("Software caused connection abort"))),
         ),
         (on("Output protocol disconnected"), Some(Event::Disconnected)),
         (

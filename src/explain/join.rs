@@ -6,7 +6,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use serde::Serialize;
 
 use super::framing::Moment;
-use crate::diagnosis::{Certainty, Record, Sight, milliseconds, record::DAY};
+use crate::diagnosis::{Certainty, Record, Sight, micros, millis, milliseconds, record::DAY};
 
 /// An attempt's record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,7 +32,7 @@ pub struct Skew {
 
 impl std::fmt::Display for Skew {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let size = milliseconds((self.micros.abs() / 100) as f64 / 10.0);
+        let size = milliseconds(millis(self.micros.saturating_abs() / 100 * 100));
         match self.micros {
             0.. => write!(f, "the client's clock is {size} behind the relay's")?,
             _ => write!(f, "the client's clock is {size} ahead of the relay's")?,
@@ -93,7 +93,7 @@ pub fn join(sights: &[&Sight], records: &[Record], clock: Option<Moment>) -> (Ve
 /// Another connection of this client had a request answered 2xx while this one lived, or within moments of it.
 pub fn other_succeeded(records: &[Record], at: usize) -> bool {
     let span = |record: &Record| {
-        let end = record.start.0 + record.duration_ms.map_or(0, |ms| (ms * 1000.0) as i64);
+        let end = record.start.0 + record.duration_ms.map_or(0, micros);
         (record.start.0 - MOMENTS, end + MOMENTS)
     };
     let (start, end) = span(&records[at]);
@@ -106,6 +106,7 @@ pub fn other_succeeded(records: &[Record], at: usize) -> bool {
 
 /// What two views of one connection have in common.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one sign, there or not")]
 struct Signs {
     endpoint: bool,
     host: bool,

@@ -373,7 +373,7 @@ impl Connection {
                 (Phase::Transport, format!("{} connected", which.to_uppercase()))
             }
             Event::Disconnected => (Phase::End, "disconnected".into()),
-            Event::Flow { name, at_ms, error } => return self.flow(name, *at_ms, error.as_deref()),
+            Event::Flow { name, at_ms, error } => self.flow(name, *at_ms, error.as_deref()),
             Event::Cancel => {
                 sight.cancel = sight.cancel.or(at);
                 (Phase::End, "the client cancels".into())
@@ -456,7 +456,7 @@ impl Connection {
         })
     }
 
-    fn flow(&mut self, name: &str, at_ms: Option<f64>, error: Option<&str>) -> Option<(Phase, String)> {
+    fn flow(&mut self, name: &str, at_ms: Option<f64>, error: Option<&str>) -> (Phase, String) {
         let (kind, what) = name.split_once(':').unwrap_or(("", name));
         let phase = match (kind, what) {
             ("path", _) => Phase::Path,
@@ -473,7 +473,7 @@ impl Connection {
         }
         let after = at_ms.map_or(String::new(), |ms| format!(", {} from its start", milliseconds(ms)));
         let error = error.map_or(String::new(), |error| format!(": {error}"));
-        Some((phase, format!("{}{after}{error}", what.replace('_', " "))))
+        (phase, format!("{}{after}{error}", what.replace('_', " ")))
     }
 }
 

@@ -16,13 +16,12 @@ fn of(log: &str) -> Explanation {
 fn entries() -> Vec<(&'static str, String)> {
     let mut entries: Vec<(&str, String)> = Vec::new();
     for line in LOG.lines() {
-        match line.strip_prefix("default ") {
-            Some(rest) => entries.push((&rest[..15], rest[26..].to_owned())),
-            None => {
-                let (_, message) = entries.last_mut().expect("the first line has a frame");
-                *message += "\n";
-                *message += line;
-            }
+        if let Some(rest) = line.strip_prefix("default ") {
+            entries.push((&rest[..15], rest[26..].to_owned()));
+        } else {
+            let (_, message) = entries.last_mut().expect("the first line has a frame");
+            *message += "\n";
+            *message += line;
         }
     }
     entries

@@ -50,7 +50,7 @@ enum Piece {
     Noise(Vec<u8>),
 }
 
-const KNOWN: [&str; 32] = [
+const KNOWN: [&str; 33] = [
     "\n",
     "\n",
     "\r\n",
@@ -75,6 +75,7 @@ const KNOWN: [&str; 32] = [
     "Duration: 0.1s, QUIC @0s took 0s, ",
     "bytes in/out: 2880/",
     "rtt: ",
+    "Duration: 9999999999999999999999s, ",
     "read alert, level: fatal, description: ",
     "[{\"eventMessage\":\"",
     "{\"eventMessage\":\"[C1] cancel\",\"timestamp\":\"2026-03-01 09:43:04.4-0700\"}",

@@ -4,7 +4,12 @@ use std::fmt::Display;
 
 use crate::{
     cli::report::printable,
-    diagnosis::{Finding, hypotheses::Weighed, milliseconds, record::clock},
+    diagnosis::{
+        Certainty, Finding,
+        hypotheses::{Standing, Weighed},
+        milliseconds,
+        record::clock,
+    },
     explain::{Explained, Explanation, Joining, errands::Errand, since_first, story::Tally},
 };
 
@@ -175,7 +180,9 @@ impl Page {
                     self.line(4, format!("{sign}: {reason}"));
                 }
             }
-            self.line(4, format!("settled by: {}", weighed.hypothesis.settled_by()));
+            if weighed.standing == Standing::Stands(Certainty::Possible) {
+                self.line(4, format!("settled by: {}", weighed.hypothesis.settled_by()));
+            }
         }
     }
 
