@@ -4,6 +4,7 @@ pub mod cert;
 pub mod check;
 pub mod dev;
 pub mod echo;
+pub mod explain;
 pub mod log;
 pub mod probe;
 pub mod report;
@@ -44,6 +45,9 @@ pub enum Command {
     /// Open one tunnel through a relay, on stdin and stdout
     #[command(after_help = probe::HELP)]
     Probe(probe::ProbeArguments),
+    /// Explain a log of Apple's client: what it shows, and what would settle the rest
+    #[command(after_help = explain::HELP)]
+    Explain(explain::ExplainArguments),
 }
 
 /// `serve`.
@@ -131,7 +135,7 @@ impl Command {
         match self {
             Self::Serve(arguments) => Some(&mut arguments.overrides),
             Self::Check(arguments) => Some(&mut arguments.overrides),
-            Self::Cert(_) | Self::Probe(_) => None,
+            Self::Cert(_) | Self::Probe(_) | Self::Explain(_) => None,
         }
     }
 }

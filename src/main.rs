@@ -3,7 +3,7 @@
 use std::{env, process::ExitCode, time::SystemTime};
 
 use masque_relay::cli::{
-    Arguments, CheckArguments, Command, ServeArguments, cert, check, probe,
+    Arguments, CheckArguments, Command, ServeArguments, cert, check, explain, probe,
     report::{Failure, say},
     serve,
 };
@@ -24,6 +24,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Check(arguments) => check(arguments),
         Command::Cert(command) => cert(command),
         Command::Probe(arguments) => probe(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
     }
 }
 

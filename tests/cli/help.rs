@@ -2,11 +2,12 @@
 
 use crate::Home;
 
-const PAGES: [&[&str]; 10] = [
+const PAGES: [&[&str]; 11] = [
     &["--help"],
     &["serve", "--help"],
     &["check", "--help"],
     &["probe", "--help"],
+    &["explain", "--help"],
     &["cert", "--help"],
     &["cert", "ca", "--help"],
     &["cert", "server", "--help"],
@@ -36,10 +37,12 @@ fn the_commands() {
     Usage: masque-relay <COMMAND>
 
     Commands:
-      serve  Run the relay
-      check  Check a configuration, or a running relay, without starting one
-      cert   Make and inspect certificates and tokens
-      probe  Open one tunnel through a relay, on stdin and stdout
+      serve    Run the relay
+      check    Check a configuration, or a running relay, without starting one
+      cert     Make and inspect certificates and tokens
+      probe    Open one tunnel through a relay, on stdin and stdout
+      explain  Explain a log of Apple's client: what it shows, what it cannot, and what would settle the
+               rest
 
     Options:
       -h, --help     Print help
@@ -131,6 +134,30 @@ fn probe() {
     Example: echo hello | masque-relay probe https://localhost:4433 --ca certs/dev/ca.pem \
                --token-file certs/dev/token --tcp 127.0.0.1:7
     ");
+}
+
+#[test]
+fn explain() {
+    insta::assert_snapshot!(Home::new().stdout(&["explain", "--help"]), @r#"
+    Explain a log of Apple's client: what it shows, what it cannot, and what would settle the rest
+
+    Usage: masque-relay explain [OPTIONS] [LOG]
+
+    Arguments:
+      [LOG]  The log, in any of its framings; none or `-`: stdin
+
+    Options:
+          --records <FILE>    The relay's records, a line of JSON each: joined by address, byte counts
+                              and time
+          --json              All there is to say, as JSON
+          --client-error <N>  Explain a value of `getLastClientErrors` instead
+      -h, --help              Print help
+
+    Collect a log on the Mac, just after the failure:
+      log show --info --debug --last 10m --style compact --predicate \
+        'subsystem == "com.apple.network" OR subsystem == "com.apple.networkextension"' > mac.log
+    Example: masque-relay explain mac.log
+    "#);
 }
 
 #[test]
