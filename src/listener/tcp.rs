@@ -25,8 +25,6 @@ const RECOVERY: Duration = Duration::from_millis(100);
 /// A client that is silent for so long is asked whether it is there, and again and again at [`ASK_AGAIN`]; it is gone if it does not answer.
 const ASK_AFTER: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_secs(15);
-/// How long bytes to a client may stay unacknowledged before it counts as gone, as on QUIC.
-const GONE_AFTER: Duration = Duration::from_secs(120);
 
 /// A TCP socket for clients.
 pub fn bind(address: SocketAddr, share_port: bool) -> io::Result<TcpListener> {
@@ -83,8 +81,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_AGAIN))?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(GONE_AFTER))?;
+    // No TCP_USER_TIMEOUT: it would end a client too that is there and does not read for a while (a closed window counts as silence).
     Ok(())
 }
 

@@ -55,6 +55,11 @@ use exchange::H2Exchange;
 const CANCELLED: u32 = 500;
 /// Requests that were reset before they were even looked at: the same, within one read from the socket.
 const UNSEEN: usize = 100;
+/// Requests of a client that is not known yet that are being answered.
+const BEFORE: usize = memory::HEADS as usize;
+/// Bytes that h2 may spend on small DATA frames, beyond their payload: by default half of the connection's window, which is too little for the first
+/// packets of a UDP tunnel while that is small.
+const SMALL_FRAMES: usize = 1 << 20;
 /// How long the first GOAWAY may take to be answered.
 const ANNOUNCED: Duration = Duration::from_secs(1);
 
@@ -100,6 +105,7 @@ fn settings(worker: &Worker) -> server::Builder {
         .max_frame_size(memory::FRAME as u32)
         .max_concurrent_streams((worker.config.limits.tunnels_per_connection + REFUSABLE) as u32)
         .max_pending_accept_reset_streams(UNSEEN)
+        .data_frame_budget(SMALL_FRAMES)
         .max_send_buffer_size(memory::STREAM_UNSENT as usize);
     builder
 }
@@ -111,17 +117,38 @@ struct Transport {
 }
 
 impl Transport {
-    /// Moves the connection on, then sends what that and the requests have written. A new request only if `accept`.
-    fn poll(&mut self, cx: &mut Context<'_>, accept: bool) -> Poll<Option<Result<Incoming, String>>> {
-        let polled = if accept {
-            self.connection.poll_accept(cx).map(|accepted| accepted.map(|incoming| incoming.map_err(|error| words(&error))))
+    /// Moves the connection on, then sends what that and the requests have written. A new request only if `accept`. From a client that is not
+    /// `known` nothing is received while requests of its wait: what h2 has read of them takes far more memory than it took bytes.
+    fn poll(&mut self, cx: &mut Context<'_>, accept: bool, known: bool) -> Poll<Option<Result<Incoming, String>>> {
+        let mut polled;
+        if known {
+            self.outbox.receive_any();
+            polled = self.poll_h2(cx, accept);
         } else {
-            self.connection.poll_closed(cx).map(|closed| closed.err().map(|error| Err(words(&error))))
-        };
+            self.outbox.receive_once(false);
+            polled = self.poll_h2(cx, accept);
+            if polled.is_pending() && accept {
+                self.outbox.receive_once(true);
+                polled = self.poll_h2(cx, accept);
+                if polled.is_pending() && self.outbox.wants_to_receive() {
+                    cx.waker().wake_by_ref();
+                }
+            }
+        }
         match self.outbox.poll_send(cx) {
             // h2 learns of it by its next read or write; there may be none.
             Poll::Ready(Err(error)) if polled.is_pending() => Poll::Ready(Some(Err(broken(&error)))),
             _ => polled,
+        }
+    }
+}
+
+impl Transport {
+    fn poll_h2(&mut self, cx: &mut Context<'_>, accept: bool) -> Poll<Option<Result<Incoming, String>>> {
+        if accept {
+            self.connection.poll_accept(cx).map(|accepted| accepted.map(|incoming| incoming.map_err(|error| words(&error))))
+        } else {
+            self.connection.poll_closed(cx).map(|closed| closed.err().map(|error| Err(words(&error))))
         }
     }
 }
@@ -151,10 +178,14 @@ impl Session {
         let mut pace = Pace::new(CANCELLED, Instant::now());
         let end = loop {
             let (idle_now, room, closing) = (self.requests.len() == 0, self.has_room(), self.closing.is_some());
+            // A client that has not answered the first GOAWAY by now gets no more.
+            let refusing = draining && announced.is_elapsed();
+            let known = gate.is_open() || closing;
             tokio::select! {
                 // What the requests have said before they ended leaves first: a GOAWAY that closes the connection overtakes it within h2.
                 biased;
-                polled = poll_fn(|cx| self.transport.poll(cx, room)) => match polled {
+                polled = poll_fn(|cx| self.transport.poll(cx, room, known)) => match polled {
+                    Some(Ok((_, mut respond))) if refusing => respond.send_reset(Reason::REFUSED_STREAM),
                     Some(Ok(incoming)) => self.take(incoming),
                     Some(Err(why)) => break Some(why),
                     None => break None,
@@ -208,9 +239,10 @@ impl Session {
         self.transport.connection.set_target_window_size(self.window.size() as u32);
     }
 
-    /// Beyond that requests wait within h2, which bounds them by the streams permitted.
+    /// Beyond that requests wait within h2, which bounds them by the streams permitted, or on the wire.
     fn has_room(&self) -> bool {
-        self.requests.len() < self.worker.config.limits.tunnels_per_connection + REFUSABLE
+        let most = if self.gate.is_open() { self.worker.config.limits.tunnels_per_connection + REFUSABLE } else { BEFORE };
+        self.requests.len() < most
     }
 
     fn take(&mut self, (request, respond): Incoming) {

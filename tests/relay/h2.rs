@@ -1,6 +1,7 @@
 //! What is HTTP/2's own: the block "H2 specifics" of the statements (`h2_N_…`), floods, misuse, and the drain.
 
 mod drain;
+mod before;
 mod floods;
 mod misuse;
 

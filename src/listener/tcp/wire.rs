@@ -28,6 +28,9 @@ const GATHERED: usize = 64 * 1024;
 /// A write of so many bytes carries data, and a shorter one an answer or credit.
 const DATA: usize = 4 * 1024;
 
+/// One receive from a client that is not known yet: heads can be a hundred times as large as they are on the wire.
+const AT_FIRST: usize = 16 * 1024;
+
 /// The socket, for TLS to read from and write to.
 #[derive(Debug)]
 pub struct Wire {
@@ -53,6 +56,21 @@ struct Gathered {
     held: BytesMut,
     /// A flush means nothing: [`Outbox::poll_send`] sends.
     gathering: bool,
+    receives: Receives,
+}
+
+/// How much may be received before the connection's task has looked at it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Receives {
+    /// As much as there is.
+    #[default]
+    Any,
+    /// One receive of at most [`AT_FIRST`] bytes.
+    One,
+    /// Nothing.
+    None,
+    /// Nothing, and more was asked for.
+    Wanted,
 }
 
 impl Wire {
@@ -67,6 +85,21 @@ impl Outbox {
     /// From now on writes wait for [`Self::poll_send`].
     pub fn gather(&self) {
         self.0.lock().gathering = true;
+    }
+
+    /// From now on as much is received as there is.
+    pub fn receive_any(&self) {
+        self.0.lock().receives = Receives::Any;
+    }
+
+    /// From now on there is one receive, or none.
+    pub fn receive_once(&self, one: bool) {
+        self.0.lock().receives = if one { Receives::One } else { Receives::None };
+    }
+
+    /// Whether more than that was asked for: nobody is woken for it.
+    pub fn wants_to_receive(&self) -> bool {
+        self.0.lock().receives == Receives::Wanted
     }
 
     /// Sends what was gathered, as far as the socket takes it; ready when nothing is left.
@@ -144,6 +177,26 @@ impl Out {
     }
 }
 
+impl Gathered {
+    /// How much may be received now; `None`: nothing, and that is noted.
+    fn allowed(&mut self) -> Option<usize> {
+        match self.receives {
+            Receives::Any => Some(usize::MAX),
+            Receives::One => Some(AT_FIRST),
+            Receives::None | Receives::Wanted => {
+                self.receives = Receives::Wanted;
+                None
+            }
+        }
+    }
+
+    fn received(&mut self) {
+        if self.receives == Receives::One {
+            self.receives = Receives::None;
+        }
+    }
+}
+
 /// Memory for `bytes` more. A record of data is seldom alone: what grew with each would be copied as it grows.
 fn reserve(held: &mut BytesMut, bytes: usize) {
     if held.capacity() - held.len() < bytes {
@@ -156,8 +209,13 @@ impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.ahead.is_empty() {
-            this.ahead = ready!(this.out.0.poll_read(cx, this.size.get()))?;
+            let most = match this.out.0.lock().allowed() {
+                Some(most) => most.min(this.size.get()),
+                None => return Poll::Pending,
+            };
+            this.ahead = ready!(this.out.0.poll_read(cx, most))?;
             this.size.learn(this.ahead.len());
+            this.out.0.lock().received();
         }
         let taken = this.ahead.len().min(buf.remaining());
         buf.put_slice(&this.ahead[..taken]);
@@ -292,6 +350,27 @@ mod tests {
         assert_eq!(wire.ahead.capacity(), 0, "an idle connection holds no buffer");
         client.shutdown().await.unwrap();
         assert_eq!(wire.read(&mut piece).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_not_known_is_received_from_once_at_a_time() {
+        let (mut wire, outbox, mut client) = pair().await;
+        let sent = vec![5; 64 << 10];
+        client.write_all(&sent).await.unwrap();
+        let mut got = Vec::new();
+        let mut piece = vec![0; 32 << 10];
+        while got.len() < sent.len() {
+            outbox.receive_once(true);
+            let len = wire.read(&mut piece).await.unwrap();
+            assert!(len <= AT_FIRST, "{len} bytes at once");
+            got.extend_from_slice(&piece[..len]);
+            assert!(!outbox.wants_to_receive());
+            let more = poll_fn(|cx| Poll::Ready(Pin::new(&mut wire).poll_read(cx, &mut ReadBuf::new(&mut piece)).is_pending()));
+            assert!(more.await && outbox.wants_to_receive());
+        }
+        outbox.receive_any();
+        client.write_all(b"more").await.unwrap();
+        assert_eq!(wire.read(&mut piece).await.unwrap(), 4);
     }
 
     #[tokio::test]
