@@ -56,3 +56,6 @@ mod h1;
 
 #[cfg(test)]
 mod tls;
+
+#[cfg(test)]
+mod workers;

@@ -199,7 +199,17 @@ impl Relay {
 
     /// The relay's counters now.
     pub(crate) fn metrics(&self) -> Snapshot {
-        self.server.as_ref().expect("it was not taken").metrics()
+        self.counters.snapshot()
+    }
+
+    /// Connections, tunnels and places under caps that are taken now.
+    pub(crate) fn still_open(&self) -> u64 {
+        self.counters.open()
+    }
+
+    /// Each worker's counters now.
+    pub(crate) fn workers(&self) -> Vec<Snapshot> {
+        self.counters.by_worker()
     }
 
     /// The server itself, to drain it in the middle of a test; nothing but [`Self::finish`] is of use afterwards.
