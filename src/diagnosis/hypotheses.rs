@@ -153,10 +153,10 @@ impl Scale {
         }
     }
 
-    /// A record that may be another connection's rules nothing out.
+    /// A record that may be another connection's, or was cut, rules nothing out.
     fn ruled_out(&mut self, joined: Joined<'_>, words: impl Into<String>) {
         self.speaks_against(true, words);
-        if joined.certainty > Certainty::Possible && self.weighed.standing == Standing::Stands(Certainty::Possible) {
+        if joined.certainty > Certainty::Possible && !joined.record.cut && self.weighed.standing == Standing::Stands(Certainty::Possible) {
             self.weighed.standing = Standing::RuledOut;
         }
     }
@@ -284,7 +284,7 @@ impl Scale {
         let seen = joined.certainty.min(Certainty::Likely);
         let record = joined.record;
         let Some(refused) = record.requests.iter().find(|request| request.status.is_some_and(|status| status >= 300)) else {
-            return self.ruled_out(joined, "relay's record: it sent no answer but 2xx");
+            return self.ruled_out(joined, "relay's record: it sent no answer that is not 2xx");
         };
         let status = refused.status.unwrap_or_default();
         self.speaks_for(true, format!("relay's record: a request was answered {status}"));
@@ -367,10 +367,13 @@ mod tests {
         for certainty in [Certainty::Possible, Certainty::Likely, Certainty::Certain] {
             assert_eq!(first(json, certainty, false), (Hypothesis::H2, Standing::Stands(certainty)));
         }
-        // And a record that may be another's rules nothing out.
-        let record = record(r#""close":{"by":"client","layer":"application","code":256}"#);
-        for (certainty, ruled_out) in [(Certainty::Possible, 0), (Certainty::Likely, 2)] {
-            let weighed = weigh(&sight(), Some(Joined { record: &record, certainty, other_succeeded: false }));
+        // And a record that may be another's, or was cut, rules nothing out.
+        let whole = record(r#""close":{"by":"client","layer":"application","code":256}"#);
+        let cut = Record { cut: true, ..whole.clone() };
+        for (record, certainty, ruled_out) in
+            [(&whole, Certainty::Possible, 0), (&whole, Certainty::Likely, 2), (&cut, Certainty::Certain, 0)]
+        {
+            let weighed = weigh(&sight(), Some(Joined { record, certainty, other_succeeded: false }));
             assert_eq!(weighed.iter().filter(|weighed| weighed.standing == Standing::RuledOut).count(), ruled_out, "{weighed:?}");
         }
     }

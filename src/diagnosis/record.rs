@@ -47,6 +47,9 @@ pub struct Record {
     /// How it ended; none while it is open.
     #[serde(default)]
     pub close: Option<Close>,
+    /// Something was left out for want of room: what is not here may have been all the same.
+    #[serde(default)]
+    pub cut: bool,
 }
 
 /// An end on a critical stream: control, or QPACK.
@@ -132,7 +135,10 @@ impl Record {
             ),
             _ => {}
         }
-        if self.requests.is_empty() {
+        if self.cut {
+            found.push(Finding::fact("the record was cut for want of room"));
+        }
+        if self.requests.is_empty() && !self.cut {
             found.push(
                 Finding::fact("no request came on this connection")
                     .means(Certainty::Certain, "whatever ended it, no answer of the relay did"),

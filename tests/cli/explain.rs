@@ -91,7 +91,7 @@ fn the_real_log() {
         masque-relay serve --config relay.toml --log debug 2> relay.log
       on the device's network: H3, H4: a status, or a reset, for the plain CONNECT that TCP becomes
         masque-relay probe https://192.168.4.197:4433 --http 3 --ca ca.pem --token-file token --tcp example.com:80
-      on the device's network: the same over HTTP/2: is it HTTP/3 alone?
+      on the device's network: the same over HTTP/2, on TCP
         masque-relay probe https://192.168.4.197:4433 --http 2 --ca ca.pem --token-file token --tcp example.com:80
       where the profile and the certificate are: H5: `https://`, and a name or address that the certificate has
         grep -A1 RelayURL relay.mobileconfig && masque-relay cert inspect certs/cert.pem
@@ -153,17 +153,21 @@ fn with_the_relays_records() {
         with which code the client closed: the log has no lines of QUIC itself (they come at level debug)
 
       hypotheses, the likeliest first
-        H3  certain    plain CONNECT is answered by a reset of its stream instead of a status
+        H3  likely     plain CONNECT is answered by a reset of its stream instead of a status
             for: it broke off after HTTP was joined and before anything worked
             for: the target IPv4#124bdc4d:80 is most often reached over TCP, and TCP becomes plain CONNECT
             for: relay's record: it reset a plain CONNECT with 0x10e (H3_MESSAGE_ERROR)
-            settled by: a CONNECT sent by `masque-relay probe --tcp`: a status, or a reset; the relay's record has both
         H5  possible   the relay's URL says `http://`, or names an IP address that is not in the SAN
             for: the log prints the relay as http://192.168.4.197:4433 (whether the profile does is not in it)
             for: the relay is named by an IP address, which the SAN must hold
             against: the handshake was done, so the client let the certificate pass
             against: relay's record: a request came over this connection, so the client trusted it
             settled by: the URL in the profile, and `masque-relay cert inspect` of the certificate
+        H1  possible   the relay's first flight behind the handshake breaks a transport rule for this client
+            for: it broke off right behind the handshake
+            against: HTTP was joined first: until then the log shows no complaint about QUIC
+            against: relay's record: the client closed with 0x100 (H3_NO_ERROR)
+            settled by: the client's CONNECTION_CLOSE in the relay's record: a transport code, and its reason
         H6  possible   it is not the relay: another leg won, or the program went away
             for: the client cancelled the connection itself
             against: the failure was reported to what had asked for it: it was still there
@@ -172,23 +176,16 @@ fn with_the_relays_records() {
         H2  ruled out  the relay stopped, reset or finished a control or QPACK stream
             for: it broke off after HTTP was joined and before anything worked
             against: relay's record: it ended no critical stream
-            settled by: the relay's record: FIN, RESET or STOP_SENDING on such a stream; the client closes with 0x104
         H4  ruled out  the answer is not 2xx, and stream or connection are aborted in the same flight
             for: it broke off after HTTP was joined and before anything worked
             against: relay's record: it sent no answer but 2xx
-            settled by: the relay's record: the status, and a close within a millisecond
-        H1  ruled out  the relay's first flight behind the handshake breaks a transport rule for this client
-            for: it broke off right behind the handshake
-            against: HTTP was joined first: until then the log shows no complaint about QUIC
-            against: relay's record: the client closed with 0x100 (H3_NO_ERROR)
-            settled by: the client's CONNECTION_CLOSE in the relay's record: a transport code, and its reason
 
     what to do to learn more
       on the Mac, before the next try: with which code the client closed, and what it did before
         log stream --level debug --style compact --predicate 'subsystem == "com.apple.network" OR subsystem == "com.apple.networkextension"' > mac.log
       on the device's network: H3, H4: a status, or a reset, for the plain CONNECT that TCP becomes
         masque-relay probe https://192.168.4.197:4433 --http 3 --ca ca.pem --token-file token --tcp example.com:80
-      on the device's network: the same over HTTP/2: is it HTTP/3 alone?
+      on the device's network: the same over HTTP/2, on TCP
         masque-relay probe https://192.168.4.197:4433 --http 2 --ca ca.pem --token-file token --tcp example.com:80
       where the profile and the certificate are: H5: `https://`, and a name or address that the certificate has
         grep -A1 RelayURL relay.mobileconfig && masque-relay cert inspect certs/cert.pem
@@ -244,7 +241,7 @@ fn a_log_of_all_sorts() {
       known
         the attempt ended with error 61 (ECONNREFUSED, "Connection refused")
           possible: a closed port, or an answer that is not 2xx and has no Proxy-Status to excuse it
-          do: the relay's record has the status
+          do: look up the status in the relay's log
 
       not known
         what the relay saw and did: no record of it is joined to this attempt
@@ -257,7 +254,7 @@ fn a_log_of_all_sorts() {
       known
         the attempt ended with error 61 (ECONNREFUSED, "Connection refused")
           possible: a closed port, or an answer that is not 2xx and has no Proxy-Status to excuse it
-          do: the relay's record has the status
+          do: look up the status in the relay's log
 
       not known
         what the relay saw and did: no record of it is joined to this attempt
@@ -270,7 +267,7 @@ fn a_log_of_all_sorts() {
       known
         the attempt ended with error 61 (ECONNREFUSED, "Connection refused")
           possible: a closed port, or an answer that is not 2xx and has no Proxy-Status to excuse it
-          do: the relay's record has the status
+          do: look up the status in the relay's log
 
       not known
         what the relay saw and did: no record of it is joined to this attempt
@@ -283,7 +280,7 @@ fn a_log_of_all_sorts() {
       known
         the attempt ended with error 61 (ECONNREFUSED, "Connection refused")
           possible: a closed port, or an answer that is not 2xx and has no Proxy-Status to excuse it
-          do: the relay's record has the status
+          do: look up the status in the relay's log
 
       not known
         what the relay saw and did: no record of it is joined to this attempt
@@ -302,7 +299,11 @@ fn a_log_of_all_sorts() {
         log stream --level debug --style compact --predicate 'subsystem == "com.apple.network" OR subsystem == "com.apple.networkextension"' > mac.log
       on the relay, during the next try: who closed, with which code, and what the requests were answered
         masque-relay serve --config relay.toml --log debug 2> relay.log
-      then: H1 to H6: with the relay's record of the same connection, one JSON object a line
+      on the device's network: does the relay answer over HTTP/3, on UDP?
+        masque-relay probe https://relay.example:443 --http 3 --ca ca.pem --token-file token --tcp 192.0.2.1:443
+      on the device's network: the same over HTTP/2, on TCP
+        masque-relay probe https://relay.example:443 --http 2 --ca ca.pem --token-file token --tcp 192.0.2.1:443
+      then: with the relay's record of the same connection, one JSON object a line
         masque-relay explain mac.log --records records.jsonl
     "#);
 }
@@ -362,7 +363,7 @@ fn every_client_error() {
       certain: the client has no error to report
       do: if traffic still does not pass, the relay was not chosen: check the match and exclude lists of the profile
     getLastClientErrors says 2, dnsFailed
-      certain: the relay's own name did not resolve on the device
+      likely: the relay's own name did not resolve on the device
       do: resolve the host of the relay's URL on the device's network
     getLastClientErrors says 3, serverUnreachable
       likely: nothing answered at the relay's address: UDP or TCP port closed on the way, or the relay is down
@@ -371,19 +372,19 @@ fn every_client_error() {
       possible: the relay was reached and the connection ended; others report it for answers of 4xx and 5xx as well
       do: look for this client's connection in the relay's log: who closed it, and which status its requests got
     getLastClientErrors says 5, certificateMissing
-      certain: the relay asks for a client certificate and the profile has none
+      likely: the relay asks for a client certificate and the profile has none
       do: give the relay's entry in the profile a PayloadCertificateUUID
     getLastClientErrors says 6, certificateInvalid
       likely: the client certificate of the profile was not accepted
       do: check which CA the relay accepts clients from, and that the identity's chain ends there
     getLastClientErrors says 7, certificateExpired
-      certain: the client certificate of the profile has expired
+      likely: the client certificate of the profile has expired
       do: issue a new one and install the profile again
     getLastClientErrors says 8, serverCertificateInvalid
       likely: the device does not trust the relay's certificate: its CA is not installed and trusted, or the URL's name is not in the SAN
       do: `masque-relay cert inspect FILE` names what Apple's clients do not like about it
     getLastClientErrors says 9, serverCertificateExpired
-      certain: the relay's certificate has expired, or the device's clock is wrong
+      likely: the relay's certificate has expired, or the device's clock is wrong
       do: renew it, and restart the relay
     getLastClientErrors says 10, other
       certain: the client has an error with no value of its own

@@ -41,8 +41,7 @@ fn the_commands() {
       check    Check a configuration, or a running relay, without starting one
       cert     Make and inspect certificates and tokens
       probe    Open one tunnel through a relay, on stdin and stdout
-      explain  Explain a log of Apple's client: what it shows, what it cannot, and what would settle the
-               rest
+      explain  Explain a log of Apple's client: what it shows, and what would settle the rest
 
     Options:
       -h, --help     Print help
@@ -139,7 +138,7 @@ fn probe() {
 #[test]
 fn explain() {
     insta::assert_snapshot!(Home::new().stdout(&["explain", "--help"]), @r#"
-    Explain a log of Apple's client: what it shows, what it cannot, and what would settle the rest
+    Explain a log of Apple's client: what it shows, and what would settle the rest
 
     Usage: masque-relay explain [OPTIONS] [LOG]
 
