@@ -6,6 +6,8 @@ mod cert;
 mod check;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/profile.rs"]
+mod profile;
 #[path = "cli/serve.rs"]
 mod serve;
 

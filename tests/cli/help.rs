@@ -2,7 +2,7 @@
 
 use crate::Home;
 
-const PAGES: [&[&str]; 10] = [
+const PAGES: [&[&str]; 15] = [
     &["--help"],
     &["serve", "--help"],
     &["check", "--help"],
@@ -13,6 +13,11 @@ const PAGES: [&[&str]; 10] = [
     &["cert", "client", "--help"],
     &["cert", "inspect", "--help"],
     &["cert", "token", "--help"],
+    &["profile", "--help"],
+    &["profile", "mobileconfig", "--help"],
+    &["profile", "declaration", "--help"],
+    &["profile", "swift", "--help"],
+    &["profile", "lint", "--help"],
 ];
 
 #[test]
@@ -173,6 +178,16 @@ fn cert_server() {
 
     Example: masque-relay cert server relay.example 192.0.2.7
     ");
+}
+
+#[test]
+fn profile() {
+    insta::assert_snapshot!(Home::new().stdout(&["profile", "--help"]), @"");
+}
+
+#[test]
+fn profile_mobileconfig() {
+    insta::assert_snapshot!(Home::new().stdout(&["profile", "mobileconfig", "--help"]), @"");
 }
 
 #[test]
