@@ -78,7 +78,7 @@ pub enum Ended {
     PayloadTooLong,
     /// An HTTP Datagram for a tunnel that has none (RFC 9297 §2.1).
     DatagramOnTcp,
-    /// The client left a capsule half read for too long.
+    /// The client left an answer or half a capsule unread for too long.
     Stalled,
     /// The client broke HTTP's framing; the connection closes with this code, or on HTTP/2 the stream.
     Misframed {
@@ -106,7 +106,7 @@ impl Ended {
             Self::Malformed(what) => format!("the client sent {what}"),
             Self::PayloadTooLong => "the client sent a payload no UDP packet can hold".into(),
             Self::DatagramOnTcp => "the client sent a datagram for a TCP tunnel".into(),
-            Self::Stalled => "the client left a capsule half read for too long".into(),
+            Self::Stalled => "the client left an answer or half a capsule unread for too long".into(),
             Self::Misframed { code, why } => format!("the client broke HTTP: {}, {why}", code_name(*code)),
             Self::Drained => "the relay stopped".into(),
         }

@@ -201,6 +201,11 @@ impl Counters {
         Snapshot::sum(self.workers.iter().map(|metrics| metrics.snapshot()))
     }
 
+    /// Each worker's counters now, in the order of workers.
+    pub fn by_worker(&self) -> Vec<Snapshot> {
+        self.workers.iter().map(|metrics| metrics.snapshot()).collect()
+    }
+
     /// Everything that is counted as open now, by the gauges and by the caps; 0 once nobody is served.
     pub fn open(&self) -> u64 {
         let Snapshot { connections_open, tunnels_open, .. } = self.snapshot();

@@ -18,7 +18,10 @@ mod window;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -105,6 +108,9 @@ const DISCARDED: usize = 64 * 1024;
 /// How long.
 const DISCARDING: Duration = Duration::from_secs(1);
 
+/// How long a client may take to make room for an answer, which is a few hundred bytes.
+const ANSWERING: Duration = Duration::from_secs(10);
+
 /// Milliseconds since, for the log.
 fn ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -165,10 +171,18 @@ async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl
     Ok((permit, upstream))
 }
 
+/// A client that makes no room for its answer gets none, and holds neither its tunnel nor the relay's end.
+async fn answered<T>(accepting: impl Future<Output = Result<T, Ended>>, cut: &CancellationToken) -> Result<T, Ended> {
+    tokio::select! {
+        accepted = timeout(ANSWERING, accepting) => accepted.unwrap_or(Err(Ended::Stalled)),
+        () = cut.cancelled() => Err(Ended::Drained),
+    }
+}
+
 async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, address: SocketAddr, line: Line, worker: &Worker) {
     let _open = worker.metrics.tunnel_open();
     let answer = refusal::accepted(&worker.config.name, address, false);
-    let (read, write, aborted) = match exchange.accept_tcp(answer).await {
+    let (read, write, aborted) = match answered(exchange.accept_tcp(answer), &worker.cut).await {
         Ok(halves) => halves,
         Err(ended) => return line.abandoned(&ended, worker),
     };
@@ -186,7 +200,7 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
 async fn carry_udp<E: Exchange>(exchange: E, permit: Permit, flow: Arc<udp::Flow>, address: SocketAddr, line: Line, worker: &Worker) {
     let _open = worker.metrics.tunnel_open();
     let answer = refusal::accepted(&worker.config.name, address, true);
-    let lane = match exchange.accept_udp(answer, &flow).await {
+    let lane = match answered(exchange.accept_udp(answer, &flow), &worker.cut).await {
         Ok(lane) => lane,
         Err(ended) => return line.abandoned(&ended, worker),
     };
@@ -197,4 +211,19 @@ async fn carry_udp<E: Exchange>(exchange: E, permit: Permit, flow: Arc<udp::Flow
     let ended = udp::run(lane, Arc::clone(&flow), worker.config.timeouts.udp_idle, cut).await;
     drop(permit);
     line.udp_closed(&ended, flow.totals(), worker);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_makes_no_room_for_its_answer_is_given_up() {
+        let (started, cut) = (Instant::now(), CancellationToken::new());
+        let never = || std::future::pending::<Result<(), Ended>>();
+        assert!(matches!(answered(never(), &cut).await, Err(Ended::Stalled)));
+        assert_eq!(started.elapsed(), ANSWERING);
+        cut.cancel();
+        assert!(matches!(answered(never(), &cut).await, Err(Ended::Drained)));
+    }
 }

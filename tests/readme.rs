@@ -150,6 +150,72 @@ fn every_statement_has_a_test_or_a_reason() {
     assert!(open.is_empty(), "neither tested nor excused in README.md: {}", open.join(", "));
 }
 
+/// The last column of the standards is what the tests say of the statements in its row.
+#[test]
+fn the_standards_name_the_versions_they_are_proven_on() {
+    let proven: Vec<_> = sources().iter().flat_map(|path| proven(path, &read(path))).collect();
+    let readme = read("README.md");
+    let rows = readme.lines().map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>());
+    let rows: Vec<_> = rows.filter(|cells| cells.len() == 4 && cells[0].starts_with("RFC ")).collect();
+    assert!(rows.len() > 5, "the table was overlooked");
+    let wrong: Vec<_> =
+        rows.iter().map(|row| (row, versions(&statements(row[2]), &proven))).filter(|(row, right)| row[3] != right).collect();
+    assert!(wrong.is_empty(), "the last column must be: {wrong:#?}");
+}
+
+/// Statement and version of every test in this file that carries a number. Those of one version alone are HTTP/3's, unless the file's name says otherwise.
+fn proven(path: &Path, text: &str) -> Vec<(u32, &'static str)> {
+    let own = VERSIONS.iter().find(|(short, _)| path.iter().any(|part| part == *short || part == format!("{short}.rs").as_str()));
+    let mut found = Vec::new();
+    for (at, name) in text.match_indices("fn c").map(|(at, _)| (at, &text[at + 3..])) {
+        let Some(number) = tested(&text[at..]).first().copied() else { continue };
+        let name = name.split('(').next().unwrap_or_default();
+        let several = text.split_once(&format!("on_versions!({name}:")).and_then(|(_, rest)| rest.split(')').next());
+        match several {
+            Some(several) => found.extend(VERSIONS.iter().filter(|(short, _)| several.contains(short)).map(|(_, long)| (number, *long))),
+            None => found.push((number, own.map_or("HTTP/3", |(_, long)| long))),
+        }
+    }
+    found
+}
+
+/// As tests and as people call them.
+const VERSIONS: [(&str, &str); 3] = [("h3", "HTTP/3"), ("h2", "HTTP/2"), ("h1", "HTTP/1.1")];
+
+/// What is proven of these statements on each version, in words.
+fn versions(statements: &BTreeSet<u32>, proven: &[(u32, &str)]) -> String {
+    let words = VERSIONS.iter().filter_map(|(_, version)| {
+        let (on, off): (Vec<u32>, Vec<u32>) = statements.iter().partition(|number| proven.contains(&(**number, *version)));
+        match (on.len(), off.len()) {
+            (0, _) => None,
+            (_, 0) => Some(version.to_string()),
+            (on_count, off_count) if off_count < on_count => Some(format!("{version} but for {}", list(&off))),
+            _ => Some(format!("{version}: {}", list(&on))),
+        }
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+/// `C-12 to C-15, C-25`
+fn list(numbers: &[u32]) -> String {
+    let runs = numbers.chunk_by(|one, next| one + 1 == *next).map(|run| match run {
+        [first, .., last] => format!("C-{first:02} to C-{last:02}"),
+        [only] => format!("C-{only:02}"),
+        [] => String::new(),
+    });
+    runs.collect::<Vec<_>>().join(", ")
+}
+
+/// The numbers of [`list`].
+fn statements(text: &str) -> BTreeSet<u32> {
+    let number = |text: &str| text.trim().strip_prefix("C-")?.parse::<u32>().ok();
+    let ranges = text.split(',').filter_map(|part| {
+        let (first, last) = part.split_once(" to ").unwrap_or((part, part));
+        Some(number(first)?..=number(last)?)
+    });
+    ranges.flatten().collect()
+}
+
 /// The numbers of `fn c21_…`.
 fn tested(text: &str) -> Vec<u32> {
     let names = text.match_indices("fn c").map(|(at, start)| &text[at + start.len()..]);
@@ -162,7 +228,7 @@ fn excused(row: &str) -> Vec<u32> {
     head.match_indices("C-").filter_map(|(at, _)| head.get(at + 2..at + 4)?.parse().ok()).collect()
 }
 
-/// The Rust files of src/ and tests/.
+/// The Rust files of src/ and tests/, but for this one, which speaks of tests that are none.
 fn sources() -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![PathBuf::from("src"), PathBuf::from("tests")]);
     while let Some(folder) = folders.pop() {
@@ -170,7 +236,7 @@ fn sources() -> Vec<PathBuf> {
             let path = entry.expect("an entry of a folder").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs") && path != Path::new("tests/readme.rs") {
                 found.push(path);
             }
         }
@@ -213,6 +279,19 @@ mod itself {
         ] {
             assert_eq!(relay_commands(text), want, "{text}");
         }
+    }
+
+    #[test]
+    fn finds_the_versions_of_statements() {
+        let text = "on_versions!(c21_port: h1 h3);\n\nasync fn c21_port(http: Http) {}\n#[tokio::test]\nasync fn c05_x() {}\nfn call() {}";
+        let anywhere = proven(Path::new("tests/relay/any.rs"), text);
+        assert_eq!(anywhere, [(21, "HTTP/3"), (21, "HTTP/1.1"), (5, "HTTP/3")]);
+        assert_eq!(proven(Path::new("tests/relay/h2/x.rs"), "fn c74_x() {}"), [(74, "HTTP/2")]);
+        assert_eq!(proven(Path::new("tests/relay/h1.rs"), "fn c16_x() {}"), [(16, "HTTP/1.1")]);
+        let numbers = statements("C-04 to C-06, C-21");
+        assert_eq!(numbers, BTreeSet::from([4, 5, 6, 21]));
+        assert_eq!(versions(&numbers, &anywhere), "HTTP/3: C-05, C-21; HTTP/1.1: C-21");
+        assert_eq!(list(&[4, 5, 6, 21]), "C-04 to C-06, C-21");
     }
 
     #[test]

@@ -48,14 +48,13 @@ impl LogArguments {
                 .hint("`--log` takes error, warn, info, debug, trace, or a filter like `info,masque_relay=debug`")
         })?;
         let terminal = io::stderr().is_terminal();
-        let layer = fmt::layer().with_writer(io::stderr);
+        // Without the module a line is from: tracing calls it `target`, which here is where a client wants to go, and no object has room for both.
+        let layer = fmt::layer().with_writer(io::stderr).with_target(false);
         let layer = match self.format {
             Format::Json => layer.json().flatten_event(true).boxed(),
             Format::Auto if !terminal => layer.json().flatten_event(true).boxed(),
             // https://no-color.org
-            Format::Auto | Format::Text => {
-                layer.with_target(false).with_ansi(terminal && env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())).boxed()
-            }
+            Format::Auto | Format::Text => layer.with_ansi(terminal && env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())).boxed(),
         };
         tracing_subscriber::registry()
             .with(filter)

@@ -13,8 +13,8 @@ use super::{
     Config,
     keys::{KEYS, Key, allowed_cpus},
     memory::{
-        CONNECTION_STATE, DATAGRAMS_IN, DATAGRAMS_OUT, EARLY_DATAGRAMS, HEAD, HEADS, RECEIVE_WINDOW, SEND_WINDOW, STALLED, STREAM_WINDOW,
-        WORKER, bytes,
+        CONNECTION_STATE, DATAGRAMS_IN, DATAGRAMS_OUT, EARLY_DATAGRAMS, HEAD, HEADS, KEPT_HALVES, RECEIVE_WINDOW, SEND_WINDOW, STALLED,
+        STREAM_WINDOW, WORKER, bytes,
     },
     values::unknown,
 };
@@ -229,7 +229,7 @@ impl Meant {
         format!(
             "\n# worst-case memory: {}, kernel buffers not counted\n\
              #   = {} connections × {} + {} tunnels × {} + {workers} workers × {}\n\
-             #   a connection: windows {} + {STALLED} × {} + {}, datagrams {} + {} + {}, {HEADS} heads × {}, state {}\n\
+             #   a connection: windows ({} + {STALLED} × {}) × {KEPT_HALVES} / 2 + {}, datagrams {} + {} + {}, {HEADS} heads × {}, state {}\n\
              #   (before it has authenticated: {} in all)\n",
             bytes(worst.total),
             limits.connections,

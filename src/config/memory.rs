@@ -9,7 +9,9 @@ pub const STREAM_WINDOW: u64 = 8 << 20;
 /// The same once authenticated: 100 ms at 1.3 Gbit/s.
 pub const RECEIVE_WINDOW: u64 = 16 << 20;
 /// Tunnels of a connection that may be stalled before they slow the others: for each, its window grows by a stream's.
-pub const STALLED: u64 = 8;
+pub const STALLED: u64 = 4;
+/// Halves of a byte that quinn keeps at most for a byte it has received and not handed over: a slice keeps its whole packet alive.
+pub const KEPT_HALVES: u64 = 5;
 /// Bytes of answers a connection may hold unsent or unacknowledged.
 pub const SEND_WINDOW: u64 = 8 << 20;
 /// Received datagrams that wait for the pump; the oldest go first.
@@ -52,8 +54,8 @@ impl Config {
     /// What the limits allow in the worst case:
     ///
     /// ```text
-    /// before     = 64 KiB window + 1 MiB + 64 KiB + 64 KiB datagrams + 16 heads × 16 KiB + 64 KiB state
-    /// connection = 16 MiB + 8 × 8 MiB + 8 MiB windows + 1 MiB + 64 KiB + 64 KiB datagrams + 64 heads × 16 KiB + 64 KiB state
+    /// before     = 64 KiB × 2.5 window + 1 MiB + 64 KiB + 64 KiB datagrams + 16 heads × 16 KiB + 64 KiB state
+    /// connection = (16 MiB + 4 × 8 MiB) × 2.5 + 8 MiB windows + 1 MiB + 64 KiB + 64 KiB datagrams + 64 heads × 16 KiB + 64 KiB state
     /// total      = limits.connections × connection + limits.tunnels × 136 KiB + workers × 8 MiB
     /// ```
     ///
@@ -61,8 +63,9 @@ impl Config {
     /// (0.3 MiB) are less than those.
     pub fn worst_case_memory(&self) -> WorstCase {
         let datagrams = DATAGRAMS_IN + DATAGRAMS_OUT + EARLY_DATAGRAMS;
-        let before = WINDOW_BEFORE + datagrams + HEADS_BEFORE * HEAD + CONNECTION_STATE;
-        let connection = RECEIVE_WINDOW + STALLED * STREAM_WINDOW + SEND_WINDOW + datagrams + HEADS * HEAD + CONNECTION_STATE;
+        let before = WINDOW_BEFORE * KEPT_HALVES / 2 + datagrams + HEADS_BEFORE * HEAD + CONNECTION_STATE;
+        let connection =
+            (RECEIVE_WINDOW + STALLED * STREAM_WINDOW) * KEPT_HALVES / 2 + SEND_WINDOW + datagrams + HEADS * HEAD + CONNECTION_STATE;
         let times = |count: usize, each: u64| each.saturating_mul(count as u64);
         let total = times(self.limits.connections, connection)
             .saturating_add(times(self.limits.tunnels, TUNNEL))

@@ -244,7 +244,7 @@ impl Client {
         } else {
             let stream = tcp::connect(address, tls.clone(), &shared).await?;
             let handshake = started.elapsed();
-            let local = stream.get_ref().0.local_addr().map_err(|source| ProbeError::ConnectTcp { address, source })?;
+            let local = stream.get_ref().0.get_ref().local_addr().map_err(|source| ProbeError::ConnectTcp { address, source })?;
             let link = if shared.options.http == Http::H2 {
                 Link::H2(h2::Link::begin(stream, shared.clone()).await?)
             } else {

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::BufReader,
+    net::{TcpSocket, TcpStream},
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
@@ -11,8 +14,8 @@ use super::{
     shared::{Shared, within},
 };
 
-/// What HTTP/2 and HTTP/1.1 stand on.
-pub(super) type Stream = TlsStream<TcpStream>;
+/// What HTTP/2 and HTTP/1.1 stand on. TLS by itself would read 4 KiB at a time.
+pub(super) type Stream = TlsStream<BufReader<TcpStream>>;
 
 /// TCP, TLS, and a look at what ALPN gave.
 pub(super) async fn connect(address: SocketAddr, tls: Arc<ClientConfig>, shared: &Shared) -> Result<Stream, ProbeError> {
@@ -28,7 +31,7 @@ pub(super) async fn connect(address: SocketAddr, tls: Arc<ClientConfig>, shared:
         let tcp = socket.connect(address).await?;
         // Capsules are small, and each is waited for.
         tcp.set_nodelay(true)?;
-        TlsConnector::from(tls).connect(name, tcp).await
+        TlsConnector::from(tls).connect(name, BufReader::with_capacity(AHEAD, tcp)).await
     };
     let stream = match within(Some(options.timeout), connect).await {
         Ok(connected) => connected.map_err(|source| ProbeError::ConnectTcp { address, source })?,
@@ -41,6 +44,9 @@ pub(super) async fn connect(address: SocketAddr, tls: Arc<ClientConfig>, shared:
         (http, _) => Err(ProbeError::Alpn { http }),
     }
 }
+
+/// Bytes received at once.
+const AHEAD: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use crate::{
     ended::{Ended, Reset},
@@ -18,6 +19,7 @@ use crate::{
         capsule::{Capsule, CapsuleError, Capsules},
         datagram::Datagram,
     },
+    session::requests::LAST_WORDS,
     sys::Received,
     tunnel::{
         ClientRead, ClientWrite, Lane,
@@ -90,8 +92,11 @@ impl<R: ClientRead, W: PollWrite> Lane for CapsuleLane<R, W> {
             }
             // Never a clean end within a capsule.
             None if inside => self.write.reset(Reset::Cancelled),
-            // A client that is gone needs no end.
-            None => self.write.finish().await.unwrap_or_default(),
+            // A client that is gone needs no end, and one that does not read waits for none.
+            None => match timeout(LAST_WORDS, self.write.finish()).await {
+                Ok(Ok(()) | Err(_)) => {}
+                Err(_) => self.write.reset(Reset::Cancelled),
+            },
         }
         self.read.stop(Reset::Nothing);
     }
@@ -133,5 +138,66 @@ fn capsule_ended(error: CapsuleError) -> Ended {
     match error {
         CapsuleError::TooLong(_) => Ended::PayloadTooLong,
         CapsuleError::Truncated => Ended::Malformed("the stream ended inside a capsule"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, net::UdpSocket, sync::Mutex};
+
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    /// A client that neither sends nor reads; tells how the stream was reset.
+    #[derive(Clone, Default)]
+    struct Deaf(Arc<Mutex<Option<Reset>>>);
+
+    impl ClientRead for Deaf {
+        async fn read(&mut self, _: &mut VecDeque<Bytes>) -> Result<bool, Ended> {
+            pending().await
+        }
+
+        fn consumed(&mut self, _: usize) {}
+
+        fn stalled(&mut self, _: bool) {}
+
+        fn stop(&mut self, _: Reset) {}
+    }
+
+    impl ClientWrite for Deaf {
+        async fn write(&mut self, _: BytesMut) -> Result<(), Ended> {
+            pending().await
+        }
+
+        async fn finish(&mut self) -> Result<(), Ended> {
+            pending().await
+        }
+
+        fn reset(&mut self, reset: Reset) {
+            *self.0.lock().unwrap() = Some(reset);
+        }
+
+        async fn stopped(&mut self) -> Ended {
+            pending().await
+        }
+    }
+
+    impl PollWrite for Deaf {
+        fn poll_write(&mut self, _: &mut Context<'_>, _: &[u8]) -> Poll<Result<usize, Ended>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_cannot_hold_the_end() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let flow = Arc::new(Flow::new(socket, 1, Arc::new(Metrics::default())).unwrap());
+        let client = Deaf::default();
+        let lane = CapsuleLane::new(client.clone(), client.clone(), bare, flow, Duration::from_secs(30));
+        lane.end(&Ended::Idle).await;
+        assert_eq!(*client.0.lock().unwrap(), Some(Reset::Cancelled));
     }
 }

@@ -12,7 +12,7 @@
 //! 1. *Our SETTINGS leave in the first flight*: opening writes them before the handshake is over.
 //! 2. *A frame of any declared length on the control stream costs bounded memory.*
 //! 3. *A critical stream is never closed by us, and found by its type, never by its number.*
-//! 4. *A GOAWAY is written whole.*
+//! 4. *A GOAWAY is written whole*, and nothing waits for it.
 
 mod inbound;
 
@@ -20,7 +20,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -80,7 +80,7 @@ impl Desk {
         Control(Arc::clone(&self.shared))
     }
 
-    /// Drives the control plane until the connection is over. Cancel safe.
+    /// Drives the control plane until the connection is over, and sends on what waits on our control stream. Cancel safe.
     pub(super) async fn drive(&mut self) -> Over {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
@@ -95,7 +95,18 @@ impl Desk {
                 return Poll::Ready(Over);
             }
         }
+        self.shared.flush_control(cx);
         Poll::Pending
+    }
+}
+
+impl Shared {
+    /// Sends what waits on our control stream as far as the client's credit goes.
+    fn flush_control(&self, cx: &mut Context<'_>) {
+        if let Some(outbound) = self.control.get() {
+            // The stream is gone only with the connection, whose owner learns of that by itself.
+            let (Poll::Ready(_) | Poll::Pending) = lock(outbound).poll_flush(cx);
+        }
     }
 }
 
@@ -105,15 +116,14 @@ impl Control {
         self.0.settings.subscribe()
     }
 
-    /// Tells the client that requests on streams of `id` and above are not processed (RFC 9114 §5.2). The frame is queued whole before anything
-    /// waits, so that giving up half way never cuts it.
-    pub(super) async fn goaway(&self, id: u64) {
+    /// Tells the client that requests on streams of `id` and above are not processed (RFC 9114 §5.2). Never waits: the frame is queued whole, and
+    /// what the client gives no credit for now is sent by [`Desk::drive`].
+    pub(super) fn goaway(&self, id: u64) {
         let Some(outbound) = self.0.control.get() else { return };
         let mut payload = Vec::with_capacity(8);
         write_varint(id, &mut payload);
         lock(outbound).queue.extend_from_slice(&frame::encode(frame::GOAWAY, &payload));
-        // The stream is gone only with the connection, whose owner learns of that by itself.
-        std::future::poll_fn(|cx| lock(outbound).poll_flush(cx)).await.unwrap_or_default();
+        self.0.flush_control(&mut Context::from_waker(Waker::noop()));
     }
 }
 

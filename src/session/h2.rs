@@ -150,7 +150,7 @@ impl Session {
         let (mut draining, mut cut) = (false, false);
         let mut pace = Pace::new(CANCELLED, Instant::now());
         let end = loop {
-            let (idle_now, room) = (self.requests.len() == 0, self.has_room());
+            let (idle_now, room, closing) = (self.requests.len() == 0, self.has_room(), self.closing.is_some());
             tokio::select! {
                 polled = poll_fn(|cx| self.transport.poll(cx, room)) => match polled {
                     Some(Ok(incoming)) => self.take(incoming),
@@ -165,26 +165,26 @@ impl Session {
                 }
                 () = gate.opened() => self.open_window(),
                 () = window.changed(), if gate.is_open() => self.open_window(),
-                () = &mut silence, if !gate.is_open() && self.closing.is_none() => {
+                () = &mut silence, if !gate.is_open() && !closing => {
                     self.close(Reason::NO_ERROR, "no authenticated request in time");
                 }
-                () = &mut quiet, if idle_now && self.closing.is_none() => self.close(Reason::NO_ERROR, "the client asks for nothing"),
+                () = &mut quiet, if idle_now && !closing => self.close(Reason::NO_ERROR, "the client asks for nothing"),
                 () = worker.draining.cancelled(), if !draining => {
                     draining = true;
                     announced.as_mut().reset(Instant::now() + ANNOUNCED);
                     self.transport.connection.graceful_shutdown();
                 }
-                () = &mut announced, if draining && idle_now && self.closing.is_none() => {
+                () = &mut announced, if draining && idle_now && !closing => {
                     self.close(Reason::NO_ERROR, "the relay is drained");
                 }
                 () = worker.cut.cancelled(), if !cut => cut = true,
-                () = &mut last_words, if self.closing.is_some() => break None,
+                () = &mut last_words, if closing => break None,
             }
             // Each tunnel ends for that reason first, and says so to its client.
             if cut && self.requests.len() == 0 && self.closing.is_none() {
                 self.close(Reason::NO_ERROR, "the relay stopped");
             }
-            if self.closing.is_none() {
+            if !closing && self.closing.is_some() {
                 last_words.as_mut().reset(Instant::now() + LAST_WORDS);
             }
         };

@@ -190,8 +190,8 @@ impl Session {
                 () = &mut silence, if !gate.is_open() => {
                     self.link.close(code::NO_ERROR, "no authenticated request in time");
                 }
-                () = worker.draining.cancelled(), if matches!(self.leaving, Leaving::No) => self.announce().await,
-                () = announced(&mut self.leaving) => self.reject_from_now_on().await,
+                () = worker.draining.cancelled(), if matches!(self.leaving, Leaving::No) => self.announce(),
+                () = announced(&mut self.leaving) => self.reject_from_now_on(),
                 () = worker.cut.cancelled() => {
                     // Each tunnel ends for that reason first, and says so to its client.
                     self.finish_requests().await;
@@ -280,16 +280,16 @@ impl Session {
     }
 
     /// The first GOAWAY says that the relay is going, and takes nothing back.
-    async fn announce(&mut self) {
-        self.desk.control().goaway(GOAWAY_FIRST).await;
+    fn announce(&mut self) {
+        self.desk.control().goaway(GOAWAY_FIRST);
         // One round trip, in which requests may still be under way to us.
         self.leaving = Leaving::Announced(Box::pin(sleep(self.link.rtt().min(Duration::from_secs(1)))));
     }
 
     /// The second one names the first stream that was not taken.
-    async fn reject_from_now_on(&mut self) {
+    fn reject_from_now_on(&mut self) {
         self.leaving = Leaving::Closed(self.next);
-        self.desk.control().goaway(self.next).await;
+        self.desk.control().goaway(self.next);
     }
 
     /// Before the connection is closed: quinn sends nothing that still waits then.

@@ -2,6 +2,8 @@
 
 use std::pin::Pin;
 
+use masque_relay::probe::Http;
+
 use crate::{
     Failure,
     floor::Floor,
@@ -93,6 +95,7 @@ macro_rules! row {
     };
 }
 
+use Http::{H2, H3};
 use Limit::{At, None as No, Times};
 
 const BARE: On = On::Floor(Floor::Bare);
@@ -101,6 +104,7 @@ const BURSTS: Shape = Shape { sending: Sending::Bursts, ..udp::ONE };
 const MANY: Shape = Shape { connections: 8, tunnels: 4, ..udp::ONE };
 const MANY_BURSTS: Shape = Shape { sending: Sending::Bursts, ..MANY };
 const CAPSULES: Shape = Shape { capsules: true, ..udp::ONE };
+const CAPSULES_H2: Shape = Shape { http: H2, ..CAPSULES };
 
 /// Packets of a row that goes as fast as it can, packets of one that goes one by one, bytes of a transfer.
 const PACKETS: (u64, u64) = (200_000, 500);
@@ -119,9 +123,9 @@ pub(crate) static ROWS: &[Row] = &[
     row!("floor: quinn echo, 5,000/s",            Packet, No, No, [], QUINN, |on| udp::steady(on, 5_000, on.amount(10_000, 200))),
     row!("floor: quinn echo, 20,000/s",           Packet, No, No, [], QUINN, |on| udp::steady(on, 20_000, on.amount(40_000, 200))),
     row!("floor: quinn echo, one in flight",      Packet, No, No, [], QUINN, |on| udp::echo(on, udp::ONE, 1, amount(on, SINGLES))),
-    row!("floor: quinn stream to the client",     Gigabyte, No, No, [], QUINN, |on| tcp::to_client(on, 1, amount(on, BYTES))),
-    row!("floor: quinn stream from the client",   Gigabyte, No, No, [], QUINN, |on| tcp::to_target(on, 1, amount(on, BYTES))),
-    row!("floor: quinn handshake",                Each, No, No, [], QUINN, |on| setup::connections(on, false, on.amount(1000, 5))),
+    row!("floor: quinn stream to the client",     Gigabyte, No, No, [], QUINN, |on| tcp::to_client(on, H3, 1, amount(on, BYTES))),
+    row!("floor: quinn stream from the client",   Gigabyte, No, No, [], QUINN, |on| tcp::to_target(on, H3, 1, amount(on, BYTES))),
+    row!("floor: quinn handshake",                Each, No, No, [], QUINN, |on| setup::connections(on, H3, false, on.amount(1000, 5))),
 
     row!("UDP out alone",                         Packet, At(2.8), At(2.2), ECHO, On::Relay, |on| udp::out(on, amount(on, PACKETS))),
     row!("UDP back alone, target singly",         Packet, At(3.4), At(2.6), ECHO, On::Relay, |on| udp::back(on, Sending::Singly, amount(on, PACKETS))),
@@ -138,17 +142,28 @@ pub(crate) static ROWS: &[Row] = &[
         On::Relay, |on| udp::echo(on, udp::ONE, 1, amount(on, SINGLES))),
     row!("UDP echo, capsules on HTTP/3",          Packet, At(3.5), At(3.0), ECHO, On::Relay, |on| udp::echo(on, CAPSULES, 64, amount(on, PACKETS))),
 
-    row!("TCP to the client, 1 stream",           Gigabyte, Times(1.1), Times(0.85), DOWN, On::Relay, |on| tcp::to_client(on, 1, amount(on, BYTES))),
-    row!("TCP to the client, 8 streams",          Gigabyte, Times(1.1), Times(0.85), DOWN, On::Relay, |on| tcp::to_client(on, 8, amount(on, BYTES))),
-    row!("TCP to the target, 1 stream",           Gigabyte, At(1.2), At(1.0), UP, On::Relay, |on| tcp::to_target(on, 1, amount(on, BYTES))),
-    row!("TCP to the target, 8 streams",          Gigabyte, At(1.8), At(1.5), UP, On::Relay, |on| tcp::to_target(on, 8, amount(on, BYTES))),
+    row!("TCP to the client, 1 stream",           Gigabyte, Times(1.1), Times(0.85), DOWN, On::Relay, |on| tcp::to_client(on, H3, 1, amount(on, BYTES))),
+    row!("TCP to the client, 8 streams",          Gigabyte, Times(1.1), Times(0.85), DOWN, On::Relay, |on| tcp::to_client(on, H3, 8, amount(on, BYTES))),
+    row!("TCP to the target, 1 stream",           Gigabyte, At(1.2), At(1.0), UP, On::Relay, |on| tcp::to_target(on, H3, 1, amount(on, BYTES))),
+    row!("TCP to the target, 8 streams",          Gigabyte, At(1.8), At(1.5), UP, On::Relay, |on| tcp::to_target(on, H3, 8, amount(on, BYTES))),
 
-    row!("new connection with a UDP tunnel",      Each, At(0.45), At(0.36), ["floor: quinn handshake"], On::Relay, |on| setup::connections(on, false, on.amount(1000, 5))),
-    row!("the same with X25519MLKEM768",          Each, No, No, ["floor: quinn handshake"], On::Relay, |on| setup::connections(on, true, on.amount(1000, 5))),
-    row!("new UDP tunnel",                        Each, At(0.035), At(0.025), [], On::Relay, |on| setup::udp_tunnels(on, on.amount(5000, 20))),
-    row!("new TCP tunnel",                        Each, At(0.07), At(0.05), [], On::Relay, |on| setup::tcp_tunnels(on, on.amount(5000, 20))),
-    row!("memory of a connection with a UDP tunnel", Memory, At(50.0), At(27.0), [], On::Relay, |on| setup::memory(on, on.amount(200, 5), 0)),
-    row!("memory of a further UDP tunnel",        Memory, At(8.0), At(5.0), [], On::Relay, |on| setup::memory(on, on.amount(50, 2), on.amount(20, 2))),
+    row!("new connection with a UDP tunnel",      Each, At(0.45), At(0.36), ["floor: quinn handshake"], On::Relay, |on| setup::connections(on, H3, false, on.amount(1000, 5))),
+    row!("the same with X25519MLKEM768",          Each, No, No, ["floor: quinn handshake"], On::Relay, |on| setup::connections(on, H3, true, on.amount(1000, 5))),
+    row!("new UDP tunnel",                        Each, At(0.035), At(0.025), [], On::Relay, |on| setup::udp_tunnels(on, H3, on.amount(5000, 20))),
+    row!("new TCP tunnel",                        Each, At(0.07), At(0.05), [], On::Relay, |on| setup::tcp_tunnels(on, H3, on.amount(5000, 20))),
+    row!("memory of a connection with a UDP tunnel", Memory, At(50.0), At(27.0), [], On::Relay, |on| setup::memory(on, H3, on.amount(200, 5), 0)),
+    row!("memory of a further UDP tunnel",        Memory, At(8.0), At(5.0), [], On::Relay, |on| setup::memory(on, H3, on.amount(50, 2), on.amount(20, 2))),
+
+    row!("HTTP/2: UDP echo by capsules",          Packet, No, No, ECHO, On::Relay, |on| udp::echo(on, CAPSULES_H2, 64, amount(on, PACKETS))),
+    row!("HTTP/2: TCP to the client, 1 stream",   Gigabyte, At(1.15), At(1.0), [], On::Relay, |on| tcp::to_client(on, H2, 1, amount(on, BYTES))),
+    row!("HTTP/2: TCP to the client, 8 streams",  Gigabyte, At(1.15), At(1.0), [], On::Relay, |on| tcp::to_client(on, H2, 8, amount(on, BYTES))),
+    row!("HTTP/2: TCP to the target, 1 stream",   Gigabyte, At(1.6), At(1.3), [], On::Relay, |on| tcp::to_target(on, H2, 1, amount(on, BYTES))),
+    row!("HTTP/2: TCP to the target, 8 streams",  Gigabyte, At(1.6), At(1.3), [], On::Relay, |on| tcp::to_target(on, H2, 8, amount(on, BYTES))),
+    row!("HTTP/2: new connection with a UDP tunnel", Each, No, No, [], On::Relay, |on| setup::connections(on, H2, false, on.amount(1000, 5))),
+    row!("HTTP/2: new UDP tunnel",                Each, No, No, [], On::Relay, |on| setup::udp_tunnels(on, H2, on.amount(5000, 20))),
+    row!("HTTP/2: new TCP tunnel",                Each, No, No, [], On::Relay, |on| setup::tcp_tunnels(on, H2, on.amount(5000, 20))),
+    row!("HTTP/2: memory of a connection with a tunnel", Memory, No, No, [], On::Relay, |on| setup::memory(on, H2, on.amount(1000, 5), 0)),
+    row!("HTTP/2: memory of a further tunnel",    Memory, No, No, [], On::Relay, |on| setup::memory(on, H2, on.amount(50, 2), on.amount(20, 2))),
 ];
 
 /// An echo through the relay is an echo of quinn's and one of UDP's: two packets forwarded, each by the mean of the two.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use masque_relay::probe::{Client, UdpTunnel};
+use masque_relay::probe::{Client, Http, Options, UdpTunnel};
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// New connections by full handshakes, each with a UDP tunnel on it.
-pub(crate) async fn connections(subject: &Subject, post_quantum: bool, count: u64) -> Result<Figure, Failure> {
+pub(crate) async fn connections(subject: &Subject, http: Http, post_quantum: bool, count: u64) -> Result<Figure, Failure> {
     let target = Socket::bind()?.address()?;
     let host = target.ip().to_string();
     repeat(subject, count, async || {
@@ -24,16 +24,17 @@ pub(crate) async fn connections(subject: &Subject, post_quantum: bool, count: u6
             connection.close(0_u32.into(), b"");
             return Ok(());
         }
-        let client = subject.client_with(|options| options.post_quantum = post_quantum).await?;
+        let change = |options: &mut Options| (options.http, options.post_quantum) = (http, post_quantum);
+        let client = subject.client_with(change).await?;
         Ok(client.connect_udp(&host, target.port()).await?.finish()?)
     })
     .await
 }
 
 /// New UDP tunnels on one connection, each ended at once.
-pub(crate) async fn udp_tunnels(subject: &Subject, count: u64) -> Result<Figure, Failure> {
+pub(crate) async fn udp_tunnels(subject: &Subject, http: Http, count: u64) -> Result<Figure, Failure> {
     let target = Socket::bind()?.address()?;
-    let (host, client) = (target.ip().to_string(), subject.client().await?);
+    let (host, client) = (target.ip().to_string(), subject.client(http).await?);
     repeat(subject, count, async || {
         let mut tunnel = client.connect_udp(&host, target.port()).await?;
         tunnel.finish()?;
@@ -44,8 +45,8 @@ pub(crate) async fn udp_tunnels(subject: &Subject, count: u64) -> Result<Figure,
 }
 
 /// The same over TCP.
-pub(crate) async fn tcp_tunnels(subject: &Subject, count: u64) -> Result<Figure, Failure> {
-    let (target, client) = (TcpListener::bind(("127.0.0.1", 0)).await?, subject.client().await?);
+pub(crate) async fn tcp_tunnels(subject: &Subject, http: Http, count: u64) -> Result<Figure, Failure> {
+    let (target, client) = (TcpListener::bind(("127.0.0.1", 0)).await?, subject.client(http).await?);
     let authority = target.local_addr()?.to_string();
     let mut accepting = JoinSet::new();
     // Each ends as soon as it is there.
@@ -69,11 +70,11 @@ async fn repeat(subject: &Subject, count: u64, one: impl AsyncFn() -> Result<(),
 }
 
 /// Resident bytes of an idle connection with one UDP tunnel; with `further` tunnels a connection, of each of those.
-pub(crate) async fn memory(subject: &Subject, connections: u64, further: u64) -> Result<Figure, Failure> {
+pub(crate) async fn memory(subject: &Subject, http: Http, connections: u64, further: u64) -> Result<Figure, Failure> {
     let mut held = Vec::new();
-    let _warm = connected(subject, &mut held, WARM_UP).await?;
+    let _warm = connected(subject, http, &mut held, WARM_UP).await?;
     let mut before = rested(subject).await?;
-    let clients = connected(subject, &mut held, connections).await?;
+    let clients = connected(subject, http, &mut held, connections).await?;
     if further == 0 {
         return Ok(Figure::of((rested(subject).await? - before) / connections as f64));
     }
@@ -87,10 +88,10 @@ pub(crate) async fn memory(subject: &Subject, connections: u64, further: u64) ->
 }
 
 /// `count` connections with a tunnel each.
-async fn connected(subject: &Subject, held: &mut Vec<(UdpTunnel, Socket)>, count: u64) -> Result<Vec<Client>, Failure> {
+async fn connected(subject: &Subject, http: Http, held: &mut Vec<(UdpTunnel, Socket)>, count: u64) -> Result<Vec<Client>, Failure> {
     let mut clients = Vec::new();
     for _ in 0..count {
-        let client = subject.client().await?;
+        let client = subject.client(http).await?;
         held.push(tunnel(&client).await?);
         clients.push(client);
     }

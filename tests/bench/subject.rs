@@ -11,7 +11,7 @@ use std::{
 use aws_lc_rs::digest;
 use masque_relay::{
     certs::issue::Authority,
-    probe::{Client, Options, Tickets},
+    probe::{Client, Http, Options, Tickets},
     sys,
 };
 use tempfile::TempDir;
@@ -144,13 +144,14 @@ fn adjust(options: &mut Options) {
 
 impl Subject {
     /// A connection to it.
-    pub(crate) async fn client(&self) -> Result<Client, Failure> {
-        self.client_with(|_| {}).await
+    pub(crate) async fn client(&self, http: Http) -> Result<Client, Failure> {
+        self.client_with(|options| options.http = http).await
     }
 
     /// A connection for packets: one that does not come soon is lost. Without datagrams, all that comes must come in capsules.
-    pub(crate) async fn client_for_packets(&self, datagrams: bool) -> Result<Client, Failure> {
+    pub(crate) async fn client_for_packets(&self, http: Http, datagrams: bool) -> Result<Client, Failure> {
         self.client_with(|options| {
+            options.http = http;
             options.patience = Some(PATIENCE);
             if !datagrams {
                 options.datagram_receive = None;

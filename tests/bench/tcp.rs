@@ -1,7 +1,7 @@
 //! Bytes: to the client and to the target, by one stream or several.
 
 use bytes::Bytes;
-use masque_relay::probe::Client;
+use masque_relay::probe::{Client, Http};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -22,7 +22,7 @@ const CHUNK: usize = 64 << 10;
 type Streams = JoinSet<Result<u64, Failure>>;
 
 /// Downloads: `bytes` in all.
-pub(crate) async fn to_client(subject: &Subject, streams: u64, bytes: u64) -> Result<Figure, Failure> {
+pub(crate) async fn to_client(subject: &Subject, http: Http, streams: u64, bytes: u64) -> Result<Figure, Failure> {
     let each = bytes / streams;
     let mut running = Streams::new();
     if subject.on == On::Floor(Floor::Quinn) {
@@ -43,7 +43,7 @@ pub(crate) async fn to_client(subject: &Subject, streams: u64, bytes: u64) -> Re
         return finish(meter, running, each).await;
     }
 
-    let (client, target) = (subject.client().await?, TcpListener::bind(("127.0.0.1", 0)).await?);
+    let (client, target) = (subject.client(http).await?, TcpListener::bind(("127.0.0.1", 0)).await?);
     let mut sources = JoinSet::new();
     let mut tunnels = Vec::new();
     for _ in 0..streams {
@@ -74,7 +74,7 @@ pub(crate) async fn to_client(subject: &Subject, streams: u64, bytes: u64) -> Re
 }
 
 /// Uploads: `bytes` in all.
-pub(crate) async fn to_target(subject: &Subject, streams: u64, bytes: u64) -> Result<Figure, Failure> {
+pub(crate) async fn to_target(subject: &Subject, http: Http, streams: u64, bytes: u64) -> Result<Figure, Failure> {
     let each = bytes / streams;
     let chunk = Bytes::from(vec![0; CHUNK]);
     let parts = move || {
@@ -104,7 +104,7 @@ pub(crate) async fn to_target(subject: &Subject, streams: u64, bytes: u64) -> Re
         return finish(meter, running, each).await;
     }
 
-    let (client, target) = (subject.client().await?, TcpListener::bind(("127.0.0.1", 0)).await?);
+    let (client, target) = (subject.client(http).await?, TcpListener::bind(("127.0.0.1", 0)).await?);
     let mut tunnels = Vec::new();
     for _ in 0..streams {
         tunnels.push(opened(&client, &target).await?);

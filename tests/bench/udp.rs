@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
+use masque_relay::probe::{Http, StreamEnd};
 use rustix::{
     io::{Errno, read},
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// One tunnel on one connection, answered packet by packet.
-pub(crate) const ONE: Shape = Shape { connections: 1, tunnels: 1, sending: Sending::Singly, capsules: false };
+pub(crate) const ONE: Shape = Shape { connections: 1, tunnels: 1, sending: Sending::Singly, http: Http::H3, capsules: false };
 
 /// Packets in flight where one direction alone is measured.
 const WINDOW: u64 = 64;
@@ -158,7 +159,7 @@ async fn finish(subject: &Subject, meter: Option<Meter>, tally: &Tally) -> Resul
 
 /// Client to target alone.
 pub(crate) async fn out(subject: &Subject, count: u64) -> Result<Figure, Failure> {
-    let client = subject.client_for_packets(true).await?;
+    let client = subject.client_for_packets(Http::H3, true).await?;
     let (tunnel, mut target) = tunnel(&client).await?;
     let payload = [0; PAYLOAD];
     let mut figure = None;
@@ -182,7 +183,7 @@ pub(crate) async fn out(subject: &Subject, count: u64) -> Result<Figure, Failure
 
 /// Target to client alone.
 pub(crate) async fn back(subject: &Subject, sending: Sending, count: u64) -> Result<Figure, Failure> {
-    let client = subject.client_for_packets(true).await?;
+    let client = subject.client_for_packets(Http::H3, true).await?;
     let (mut tunnel, target) = tunnel(&client).await?;
     let burst = vec![Bytes::from_static(&[0; PAYLOAD]); if sending == Sending::Singly { 1 } else { BURST }];
     let mut figure = None;
@@ -196,7 +197,7 @@ pub(crate) async fn back(subject: &Subject, sending: Sending, count: u64) -> Res
             }
             match tunnel.recv().await {
                 Ok(_) => received += 1,
-                Err(masque_relay::probe::StreamEnd::TimedOut) => lost = sent - received,
+                Err(StreamEnd::TimedOut) => lost = sent - received,
                 Err(end) => return Err(end.into()),
             }
         }

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use masque_relay::{
-    probe::{Client, StreamEnd, UdpTunnel},
+    probe::{Client, Http, StreamEnd, UdpTunnel},
     sys::{self, Arena, MAX_RUN},
 };
 use tokio::{io::unix::AsyncFd, task::JoinSet, time::timeout};
@@ -207,6 +207,8 @@ pub(crate) struct Shape {
     pub(crate) tunnels: usize,
     /// How targets answer.
     pub(crate) sending: Sending,
+    /// Which HTTP the load speaks.
+    pub(crate) http: Http,
     /// Without QUIC datagrams.
     pub(crate) capsules: bool,
 }
@@ -229,7 +231,7 @@ impl Wires {
                     all.push(Wire::Quinn(connection, endpoint));
                 }
                 On::Relay => {
-                    let client = subject.client_for_packets(!shape.capsules).await?;
+                    let client = subject.client_for_packets(shape.http, !shape.capsules).await?;
                     for _ in 0..shape.tunnels {
                         let (tunnel, target) = tunnel(&client).await?;
                         targets.spawn(target.echo(shape.sending));

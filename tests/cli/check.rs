@@ -114,9 +114,9 @@ fn what_is_meant_is_shown_with_its_sources() {
     [log]
     privacy = "domain"                            # default
 
-    # worst-case memory: 887.6 GiB, kernel buffers not counted
-    #   = 10000 connections × 90.1 MiB + 100000 tunnels × 136 KiB + 3 workers × 8 MiB
-    #   a connection: windows 16 MiB + 8 × 8 MiB + 8 MiB, datagrams 1 MiB + 64 KiB + 64 KiB, 64 heads × 16 KiB, state 64 KiB
+    # worst-case memory: 1.2 TiB, kernel buffers not counted
+    #   = 10000 connections × 130.1 MiB + 100000 tunnels × 136 KiB + 3 workers × 8 MiB
+    #   a connection: windows (16 MiB + 4 × 8 MiB) × 5 / 2 + 8 MiB, datagrams 1 MiB + 64 KiB + 64 KiB, 64 heads × 16 KiB, state 64 KiB
     #   (before it has authenticated: 1.5 MiB in all)
     -- stderr
     ok: 192.0.2.7:443, [2001:db8::7]:443 as relay.example, 192.0.2.7 (until DATE), 1 token, 3 rules, 3 workers

@@ -58,12 +58,31 @@ const FULL: [&str; 17] = [
 fn a_profile_is_for_its_owner_and_says_what_it_holds() {
     let home = Home::new().with_client();
     let full = [&FULL[..], &["--out", "relay.mobileconfig"]].concat();
-    insta::assert_snapshot!(home.run(&full), @"");
+    insta::assert_snapshot!(home.run(&full), @r"
+    exit 0
+    -- stderr
+    warning: `MatchFQDNs`: needs iOS 18.4, macOS 15.4, tvOS 18.4 or visionOS 2.4; what is older ignores it
+    warning: `ExcludedFQDNs`: needs iOS 18.4, macOS 15.4, tvOS 18.4 or visionOS 2.4; what is older ignores it
+    wrote relay.mobileconfig, readable for you alone (0600); it holds the credential in its header fields and the client's private key with its password: keep it among those it is for
+    ");
     let mode = fs::metadata(home.path("relay.mobileconfig")).expect("the profile").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    insta::assert_snapshot!(home.run(&full), @"");
+    insta::assert_snapshot!(home.run(&full), @r"
+    exit 1
+    -- stderr
+    warning: `MatchFQDNs`: needs iOS 18.4, macOS 15.4, tvOS 18.4 or visionOS 2.4; what is older ignores it
+    warning: `ExcludedFQDNs`: needs iOS 18.4, macOS 15.4, tvOS 18.4 or visionOS 2.4; what is older ignores it
+    error: cannot write relay.mobileconfig: it is there already
+
+    hint: `--force` replaces it, `--out` writes elsewhere
+    ");
     home.stdout(&[&full[..], &["--force"]].concat());
-    insta::assert_snapshot!(home.run(&["profile", "lint", "relay.mobileconfig"]), @"");
+    insta::assert_snapshot!(home.run(&["profile", "lint", "relay.mobileconfig"]), @r"
+    exit 0
+    -- stdout
+    trap     `MatchFQDNs`: needs iOS 18.4, macOS 15.4, tvOS 18.4 or visionOS 2.4; what is older ignores it
+    trap     `ExcludedFQDNs`: needs iOS 18.4, macOS 15.4, tvOS 18.4 or visionOS 2.4; what is older ignores it
+    ");
 }
 
 #[test]
@@ -136,8 +155,18 @@ fn a_pkcs12_by_openssl_goes_in_as_it_is_if_its_password_opens_it() {
     };
     let shown = with("password");
     assert!(shown.starts_with("exit 0") && shown.contains("<string>test-password</string>"), "{shown}");
-    insta::assert_snapshot!(with("wrong"), @"");
-    insta::assert_snapshot!(home.run(&["profile", "mobileconfig", URL, "--identity", "a.p12"]), @"");
+    insta::assert_snapshot!(with("wrong"), @r"
+    exit 2
+    -- stderr
+    error: a device would refuse it: `PayloadContent[0].Password`: does not open the PKCS#12 beside it
+    ");
+    insta::assert_snapshot!(home.run(&["profile", "mobileconfig", URL, "--identity", "a.p12"]), @r"
+    exit 2
+    -- stderr
+    error: cannot use a.p12 without its password
+
+    hint: `--password-file FILE` names a file with it
+    ");
 }
 
 #[test]
@@ -173,23 +202,59 @@ fn a_profile_signed_by_openssl_is_linted_too() {
 #[test]
 fn what_a_device_would_refuse_is_not_written() {
     let home = Home::new();
-    insta::assert_snapshot!(home.run(&["profile", "mobileconfig", "http://relay.example", "--out", "p"]), @"");
+    insta::assert_snapshot!(home.run(&["profile", "mobileconfig", "http://relay.example", "--out", "p"]), @r"
+    exit 2
+    -- stderr
+    error: a device would refuse it: `Relays[0].HTTP3RelayURL`: starts with http://: a relay is reached over TLS, write https://
+    ");
     let exclude = ["--match", "corp.example", "--exclude", "=www.example"];
-    insta::assert_snapshot!(home.run(&[&["profile", "swift", URL, "--http", "3", "--out", "p"][..], &exclude].concat()), @"");
+    insta::assert_snapshot!(home.run(&[&["profile", "swift", URL, "--http", "3", "--out", "p"][..], &exclude].concat()), @r"
+    exit 2
+    -- stderr
+    error: a device would refuse it: `ExcludedFQDNs`: `www.example` is under no match, so that excluding it has no effect
+    ");
     assert!(!home.path("p").exists());
-    insta::assert_snapshot!(home.run(&["profile", "declaration", URL, "--header", "secret"]), @"");
+    insta::assert_snapshot!(home.run(&["profile", "declaration", URL, "--header", "secret"]), @r"
+    exit 2
+    -- stderr
+    error: cannot use a `--header`: it must be a name, a colon and a value, like `x-relay-token: TOKEN`
+    ");
     home.write("empty", "\n");
-    insta::assert_snapshot!(home.run(&["profile", "declaration", URL, "--token-file", "empty"]), @"");
+    insta::assert_snapshot!(home.run(&["profile", "declaration", URL, "--token-file", "empty"]), @r"
+    exit 2
+    -- stderr
+    error: cannot use empty: it is empty
+    ");
     home.write("key", "no key");
-    insta::assert_snapshot!(home.run(&["profile", "declaration", URL, "--raw-public-key", "key"]), @"");
+    insta::assert_snapshot!(home.run(&["profile", "declaration", URL, "--raw-public-key", "key"]), @r"
+    exit 2
+    -- stderr
+    error: cannot use key: there is neither a public key nor a certificate in it
+
+    hint: give the relay's `cert.pem`, or what `openssl pkey -pubout` prints
+    ");
 }
 
 #[test]
 fn lint_names_what_is_wrong_and_where() {
     let home = Home::new();
     home.write("bad.mobileconfig", "<plist><dict><key>PayloadType</key><string>Configuration</string></dict></plist>");
-    insta::assert_snapshot!(home.run(&["profile", "lint", "bad.mobileconfig"]), @"");
-    insta::assert_snapshot!(home.run(&["profile", "lint", "nowhere"]), @"");
+    insta::assert_snapshot!(home.run(&["profile", "lint", "bad.mobileconfig"]), @r"
+    exit 1
+    -- stdout
+    refused  `PayloadIdentifier`: is missing, empty or no text
+    refused  `PayloadUUID`: is missing, empty or no text
+    refused  `PayloadVersion`: must be the number 1
+    refused  `PayloadContent`: must be an array of payloads
+    -- stderr
+    error: a device would refuse bad.mobileconfig
+    ");
+    insta::assert_snapshot!(home.run(&["profile", "lint", "nowhere"]), @r"
+    exit 1
+    -- stderr
+    error: cannot read the profile nowhere
+      caused by: no such file or directory (os error 2)
+    ");
 }
 
 #[test]
@@ -204,7 +269,12 @@ fn a_declaration_is_json_and_says_what_to_host() {
     assert_eq!(payload["Relays"][0]["AdditionalHTTPHeaderFields"]["Proxy-Authorization"], "Basic YWxpY2U6dGVzdC10b2tlbg==");
     assert_eq!(declarations.as_array().map(Vec::len), Some(1));
     let shown = home.run(&[&basic[..], &["--ca", "certs/ca.pem", "--out", "relay.json"]].concat());
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r"
+    exit 0
+    -- stderr
+    wrote relay.json, readable for you alone (0600); it holds the credential in its header fields: keep it among those it is for
+    devices fetch what is at https://assets.invalid/…: put those files on a server of yours, and its URLs in their place
+    ");
 }
 
 #[test]

@@ -404,6 +404,23 @@ fn logs_are_json_where_nobody_reads() {
 }
 
 #[test]
+fn a_tunnels_line_has_one_target_and_it_is_the_clients() {
+    let home = Home::new().with_certificate();
+    let mut relay = Relay::configured(&home, "");
+    let (mut probe, target) = relay.tunnel(&home);
+    let port = target.local_addr().expect("a connected socket").port();
+    drop(target);
+    probe.ended();
+    relay.process.signal("TERM");
+    let (_, talk) = relay.process.ended();
+    let line = talk.iter().find(|line| line.contains("tunnel closed")).unwrap_or_else(|| panic!("{talk:#?}"));
+    assert_eq!(line.matches(r#""target":"#).count(), 1, "{line}");
+    let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    // As much of it as `log.privacy` says by default.
+    assert_eq!(event["target"], format!("127.0.0.0/24:{port}"), "{line}");
+}
+
+#[test]
 fn text_is_logged_when_asked_for_and_levels_are_kept() {
     let home = Home::new().with_certificate();
     drop(Relay::configured(&home, ""));

@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
-use std::{env, thread};
+use std::{env, mem, thread};
 
 /// A running server. Dropping it kills and reaps it; if the test failed, prints what it said.
 pub(crate) struct Child {
@@ -37,9 +37,30 @@ impl Child {
         (child, line)
     }
 
+    /// SIGTERM, and waits for the end, as [`Child::ended`] does.
+    pub(crate) fn end(self) -> Vec<String> {
+        output_of(tool("sh").args(["-c", &format!("kill -TERM {}", self.process.id())]));
+        self.ended()
+    }
+
+    /// Waits until it and all that it started are gone; exit 0, or the test fails. Returns every line it said.
+    pub(crate) fn ended(mut self) -> Vec<String> {
+        loop {
+            match self.lines.recv_timeout(SILENCE) {
+                Ok(line) => self.said.push(line),
+                // Nobody holds the other end of its streams any more.
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("{} does not end", self.name),
+            }
+        }
+        let ended = self.process.wait().unwrap_or_else(|error| panic!("cannot wait for {}: {error}", self.name));
+        assert!(ended.success(), "{}: {ended}", self.name);
+        mem::take(&mut self.said)
+    }
+
     fn wait_for(&mut self, sign: &str) -> String {
         loop {
-            let line = self.lines.recv_timeout(START).unwrap_or_else(|error| {
+            let line = self.lines.recv_timeout(SILENCE).unwrap_or_else(|error| {
                 panic!("{} does not say `{sign}`: {error}", self.name);
             });
             self.said.push(line.clone());
@@ -74,13 +95,18 @@ pub(crate) fn output_of(command: &mut Command) -> String {
 
 /// A command by name. Debian keeps servers in `/usr/sbin`, which is not in everybody's path.
 pub(crate) fn tool(name: &str) -> Command {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found =
-        env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).map(|directory| directory.join(name)).find(|file| file.is_file());
-    Command::new(found.unwrap_or_else(|| panic!("{name} is not installed: run tests/run")))
+    any_tool(&[name])
 }
 
-/// A script of this folder, in the Python that has aioquic.
+/// The first of these commands that is installed.
+pub(crate) fn any_tool(names: &[&str]) -> Command {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let places: Vec<_> = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).collect();
+    let found = names.iter().flat_map(|name| places.iter().map(move |place| place.join(name))).find(|file| file.is_file());
+    Command::new(found.unwrap_or_else(|| panic!("{} is not installed: run tests/run", names.join(" or "))))
+}
+
+/// A script of this folder, in the Python that has aioquic and h2.
 pub(crate) fn python(script: &str, arguments: &[&dyn AsRef<OsStr>]) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let interpreter = root.join("target/interop-venv/bin/python");
@@ -102,5 +128,5 @@ fn forward(stream: impl Read + Send + 'static, lines: Sender<String>) {
     });
 }
 
-/// A server that starts says something more often than this, on however busy a machine.
-const START: Duration = Duration::from_secs(30);
+/// What starts or ends says something more often than this, on however busy a machine.
+const SILENCE: Duration = Duration::from_secs(60);

@@ -5,8 +5,8 @@ import hashlib
 from masque import Trouble, relay, run
 
 
-async def fetch(port, certs, target, path):
-    async with relay(port, certs) as session:
+async def fetch(http, port, certs, target, path):
+    async with relay(http, port, certs) as session:
         tunnel = await session.connect_tcp(target)
         tunnel.send(f"GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n".encode())
         head, body = await until_blank_line(tunnel)
@@ -40,4 +40,4 @@ def length_of(head):
     return int(fields["content-length"])
 
 
-run(fetch, "RELAY_PORT CERTS_DIR TARGET PATH")
+run(fetch, "HTTP RELAY_PORT CERTS_DIR TARGET PATH")

@@ -6,8 +6,8 @@ import hashlib
 from masque import Trouble, relay, run
 
 
-async def many(port, certs, tcp_port, udp_port):
-    async with relay(port, certs) as session:
+async def many(http, port, certs, tcp_port, udp_port):
+    async with relay(http, port, certs) as session:
         # All are open before the first byte moves; the two kinds alternate on the connection.
         await session.settings()
         opening = []
@@ -65,4 +65,4 @@ BLOCKS = 20
 # Fits a DATAGRAM frame of a path with an MTU of 1280 bytes.
 PACKET = 1100
 
-run(many, "RELAY_PORT CERTS_DIR TCP_ECHO_PORT UDP_ECHO_PORT")
+run(many, "HTTP RELAY_PORT CERTS_DIR TCP_ECHO_PORT UDP_ECHO_PORT")

@@ -1,20 +1,16 @@
-"""A small MASQUE client on aioquic: CONNECT (RFC 9114 section 4.4) and CONNECT-UDP (RFC 9298).
+"""A small MASQUE client: CONNECT (RFC 9110 section 9.3.6) and CONNECT-UDP (RFC 9298).
 
-It shares no code with the relay, so what both sides would get wrong together shows here.
-Every wait is bounded; what fails says what it was waiting for and exits 1.
+`over_h3` carries it by aioquic, `over_h2` by h2. It shares no code with the relay, so what both
+sides would get wrong together shows here. Every wait is bounded; what fails says what it was
+waiting for and exits 1.
 """
 
 import asyncio
+import importlib
 import sys
 import traceback
 from contextlib import asynccontextmanager
 from pathlib import Path
-
-from aioquic.asyncio import QuicConnectionProtocol, connect
-from aioquic.h3.connection import H3_ALPN, H3Connection, Setting
-from aioquic.h3.events import DataReceived, DatagramReceived, HeadersReceived
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import ConnectionTerminated, StreamReset
 
 
 class Trouble(Exception):
@@ -24,18 +20,17 @@ class Trouble(Exception):
 class Tunnel:
     """One CONNECT stream and what came back on it."""
 
-    def __init__(self, relay, name):
-        self.name = name
-        self.stream_id = relay._quic.get_next_available_stream_id()
-        self._relay = relay
+    def __init__(self, session, name, stream_id):
+        self.name = f"{name} (stream {stream_id})"
+        self.stream_id = stream_id
+        self._session = session
         self._head = asyncio.get_running_loop().create_future()
         self._back = asyncio.Queue()
         self._datagrams = asyncio.Queue()
 
     def send(self, data=b"", end=False):
         """Stream bytes towards the target; `end` closes our direction."""
-        self._relay.http.send_data(self.stream_id, data, end_stream=end)
-        self._relay.transmit()
+        self._session.send(self.stream_id, data, end)
 
     async def receive(self):
         """The next stream bytes from the target; None at its end."""
@@ -43,8 +38,7 @@ class Tunnel:
 
     def send_udp(self, payload):
         """One UDP payload towards the target, in context 0 (RFC 9298 section 5)."""
-        self._relay.http.send_datagram(self.stream_id, b"\x00" + payload)
-        self._relay.transmit()
+        self._session.send_datagram(self.stream_id, b"\x00" + payload)
 
     async def receive_udp(self):
         """The next UDP payload from the target."""
@@ -60,17 +54,23 @@ class Tunnel:
             raise Trouble(f"{self.name}: refused: {head}")
         return self
 
-    def _heard(self, event):
-        if isinstance(event, HeadersReceived) and not self._head.done():
-            self._head.set_result({k.decode(): v.decode() for k, v in event.headers})
-        if isinstance(event, DataReceived) and event.data:
-            self._back.put_nowait(event.data)
-        if isinstance(event, DatagramReceived):
-            self._datagrams.put_nowait(event.data)
-        if getattr(event, "stream_ended", False):
-            self._back.put_nowait(None)
+    # What the session hears of this stream.
 
-    def _broke(self, why):
+    def heard_head(self, fields):
+        if not self._head.done():
+            self._head.set_result({k.decode(): v.decode() for k, v in fields})
+
+    def heard_data(self, data):
+        if data:
+            self._back.put_nowait(data)
+
+    def heard_datagram(self, datagram):
+        self._datagrams.put_nowait(datagram)
+
+    def heard_end(self):
+        self._back.put_nowait(None)
+
+    def broke(self, why):
         trouble = Trouble(f"{self.name}: {why}")
         if not self._head.done():
             self._head.set_exception(trouble)
@@ -79,15 +79,20 @@ class Tunnel:
         self._datagrams.put_nowait(trouble)
 
 
-class Relay(QuicConnectionProtocol):
-    """One connection to the relay."""
+class Session:
+    """One connection to the relay, of either version of HTTP.
 
+    The version has `next_stream_id`, `send_head`, `send` and `send_datagram`, and names in
+    `needs` the settings that CONNECT-UDP takes.
+    """
+
+    port = None
     token = None
+    needs = ()
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.http = Http(self._quic)
-        self._tunnels = {}
+        self.tunnels = {}
         self._settings = asyncio.get_running_loop().create_future()
 
     async def connect_tcp(self, target):
@@ -98,7 +103,7 @@ class Relay(QuicConnectionProtocol):
     async def connect_udp(self, host, port):
         """A CONNECT-UDP tunnel, by the default template of RFC 9298 section 3."""
         settings = await self.settings()
-        for setting in (Setting.ENABLE_CONNECT_PROTOCOL, Setting.H3_DATAGRAM):
+        for setting in self.needs:
             if settings.get(setting) != 1:
                 raise Trouble(f"the relay does not announce {setting.name}: {settings}")
         head = {
@@ -112,60 +117,34 @@ class Relay(QuicConnectionProtocol):
         return await self._open(f"CONNECT-UDP {host}:{port}", head)
 
     async def settings(self):
-        """What the relay announced: before that, no extended CONNECT may be sent (RFC 9220)."""
+        """What the relay announced: before that, no extended CONNECT may be sent (RFC 8441, 9220)."""
         return await within("the relay's SETTINGS", asyncio.shield(self._settings))
 
     async def _open(self, name, head):
-        tunnel = Tunnel(self, name)
-        tunnel.name = f"{name} (stream {tunnel.stream_id})"
-        self._tunnels[tunnel.stream_id] = tunnel
+        tunnel = Tunnel(self, name, self.next_stream_id())
+        self.tunnels[tunnel.stream_id] = tunnel
         head["proxy-authorization"] = f"Bearer {self.token}"
         fields = [(k.encode(), v.encode()) for k, v in head.items()]
-        self.http.send_headers(tunnel.stream_id, fields)
-        self.transmit()
+        self.send_head(tunnel.stream_id, fields)
         return await tunnel.accepted()
 
-    def quic_event_received(self, event):
-        if isinstance(event, ConnectionTerminated):
-            why = f"connection closed: {event.error_code:#x} {event.reason_phrase!r}"
-            for tunnel in self._tunnels.values():
-                tunnel._broke(why)
-            if not self._settings.done():
-                self._settings.set_exception(Trouble(why))
-                self._settings.exception()
-        if isinstance(event, StreamReset) and event.stream_id in self._tunnels:
-            self._tunnels[event.stream_id]._broke(f"stream reset: {event.error_code:#x}")
-        for heard in self.http.handle_event(event):
-            tunnel = self._tunnels.get(heard.stream_id)
-            if tunnel is not None:
-                tunnel._heard(heard)
-        if self.http.received_settings is not None and not self._settings.done():
-            self._settings.set_result(self.http.received_settings)
+    def heard_settings(self, settings):
+        if not self._settings.done():
+            self._settings.set_result(settings)
 
-
-class Http(H3Connection):
-    """aioquic announces HTTP datagrams only together with WebTransport; we want them alone."""
-
-    def _get_local_settings(self):
-        return {**super()._get_local_settings(), Setting.H3_DATAGRAM: 1}
+    def lost(self, why):
+        """The connection is over, and with it every tunnel."""
+        for tunnel in self.tunnels.values():
+            tunnel.broke(why)
+        if not self._settings.done():
+            self._settings.set_exception(Trouble(why))
+            self._settings.exception()
 
 
 @asynccontextmanager
-async def relay(port, certs):
-    """A connection to the relay on 127.0.0.1, with the CA and the token that `--dev` made."""
-    configuration = QuicConfiguration(
-        alpn_protocols=H3_ALPN,
-        server_name="localhost",
-        max_datagram_frame_size=65536,
-        # Room for a 1200-byte packet of an inner connection.
-        max_datagram_size=1400,
-        max_data=16 << 20,
-        max_stream_data=8 << 20,
-    )
-    configuration.load_verify_locations(cafile=str(Path(certs) / "ca.pem"))
-    opening = connect(
-        "127.0.0.1", int(port), configuration=configuration, create_protocol=Relay
-    )
+async def relay(http, port, certs):
+    """A connection to the relay on 127.0.0.1 over `http`, h3 or h2, with the CA and the token that `--dev` made."""
+    opening = importlib.import_module(f"over_{http}").opening(int(port), str(Path(certs) / "ca.pem"))
     session = await within(f"the handshake with 127.0.0.1:{port}", opening.__aenter__())
     try:
         session.port = int(port)

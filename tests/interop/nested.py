@@ -12,9 +12,9 @@ from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted
 from masque import Trouble, relay, run
 
 
-async def nested(port, certs, origin_port, origin_ca):
+async def nested(http, port, certs, origin_port, origin_ca):
     body = b"".join(hashlib.sha256(n.to_bytes(4)).digest() for n in range(BODY // 32))
-    async with relay(port, certs) as session:
+    async with relay(http, port, certs) as session:
         tunnel = await session.connect_udp("127.0.0.1", origin_port)
         echoed = await Inner(tunnel, origin_ca).post(body)
     if echoed != body:
@@ -88,4 +88,4 @@ BODY = 256 * 1024
 # The tunnel has one target; the inner connection only needs a name for it.
 PLACE = ("192.0.2.1", 443)
 
-run(nested, "RELAY_PORT CERTS_DIR ORIGIN_PORT ORIGIN_CA")
+run(nested, "HTTP RELAY_PORT CERTS_DIR ORIGIN_PORT ORIGIN_CA")

@@ -6,8 +6,8 @@ import struct
 from masque import Trouble, relay, run
 
 
-async def resolve(port, certs, server_port, name):
-    async with relay(port, certs) as session:
+async def resolve(http, port, certs, server_port, name):
+    async with relay(http, port, certs) as session:
         tunnel = await session.connect_udp("127.0.0.1", server_port)
         query = question(name)
         tunnel.send_udp(query)
@@ -38,4 +38,4 @@ ID = 0x4D51
 A = 1
 IN = 1
 
-run(resolve, "RELAY_PORT CERTS_DIR DNS_PORT NAME")
+run(resolve, "HTTP RELAY_PORT CERTS_DIR DNS_PORT NAME")

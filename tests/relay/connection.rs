@@ -4,7 +4,7 @@ mod bounds;
 mod qpack;
 
 use masque_relay::{
-    probe::{Means, SettingsWhen, UdpTunnel},
+    probe::{Http, Means, SettingsWhen, UdpTunnel},
     proto::{
         codes::h3,
         frame,
@@ -15,18 +15,21 @@ use masque_relay::{
 use crate::support::{
     Client, Relay,
     ends::{assert_closed, assert_works},
+    on_versions,
     tcp::TcpEcho,
     udp::UdpTarget,
     within,
 };
 
-#[tokio::test]
-async fn c01_settings_allow_extended_connect() {
+on_versions!(c01_settings_allow_extended_connect: h2 h3);
+
+async fn c01_settings_allow_extended_connect(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
 
     let settings = client.settings().await.unwrap();
 
+    // The same identifier and value on both versions.
     let sent: Vec<_> = settings.0.iter().filter(|(id, _)| *id == ENABLE_CONNECT_PROTOCOL).collect();
     assert_eq!(sent, [&(ENABLE_CONNECT_PROTOCOL, 1)]);
     relay.finish().await;

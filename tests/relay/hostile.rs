@@ -6,11 +6,12 @@ use std::{net::Ipv4Addr, sync::atomic::Ordering::Relaxed};
 use bytes::Bytes;
 use masque_relay::{
     config::memory,
-    probe::{Client, Options},
+    probe::Options,
     proto::{frame, settings::Settings, write_varint},
 };
 
 use crate::support::{
+    Client,
     path::Conditions,
     siege::{Flood, Siege},
     tcp::TcpTarget,
@@ -21,6 +22,8 @@ use crate::support::{
 const CONNECTIONS: usize = 2;
 /// What known clients may make the relay hold by not being read, MiB: their connections' windows.
 const WINDOWS: u64 = (CONNECTIONS as u64 * memory::RECEIVE_WINDOW) >> 20;
+/// The same with four tunnels of each stalled, for which the window grows.
+const STALLED_WINDOWS: u64 = (CONNECTIONS as u64 * 4 * memory::STREAM_WINDOW) >> 20;
 /// What they may make it hold by not taking it.
 const SEND_WINDOWS: u64 = (CONNECTIONS as u64 * memory::SEND_WINDOW) >> 20;
 
@@ -78,7 +81,7 @@ async fn c78_data_frames_of_one_byte_wait_in_bounded_memory() {
     }
     flood.at_rest().await;
     // A byte that waits keeps its packet, and the packet its burst: quinn lets that come to two and a half times the window before it copies.
-    siege.lifted(flood, WINDOWS * 5 / 2).await;
+    siege.lifted(flood, STALLED_WINDOWS * memory::KEPT_HALVES / 2).await;
 }
 
 #[tokio::test]

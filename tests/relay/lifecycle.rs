@@ -104,6 +104,36 @@ async fn c79_tunnels_are_cut_when_the_grace_is_over() {
 }
 
 #[tokio::test]
+async fn c79_a_client_without_credit_for_goaway_holds_no_drain() {
+    let mut relay = Relay::spawn(|_| {}).await;
+    let mut options = relay.options();
+    // Our SETTINGS have 12 bytes; a GOAWAY behind them does not fit, and nobody reads.
+    options.stream_window = 16;
+    options.keep_alive = Some(Duration::from_millis(100));
+    let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(options.quinn().unwrap());
+    let client = endpoint.connect(relay.address(), &options.server_name).unwrap().await.unwrap();
+    let _control = client.accept_uni().await.unwrap();
+    within("the drain", relay.take_server().drain(Duration::from_millis(300))).await;
+    assert!(matches!(client.closed().await, ConnectionError::ApplicationClosed(_)));
+    endpoint.wait_idle().await;
+    drop((client, endpoint));
+    relay.finish().await;
+}
+
+#[tokio::test]
+async fn c79_a_client_without_room_for_its_answer_holds_no_drain() {
+    let mut relay = Relay::spawn(|_| {}).await;
+    let target = TcpTarget::start().await;
+    let client = relay.client_with(|options| options.stream_window = 16).await;
+    let unread = client.request(&client.options().tcp_head(&target.address().to_string())).await.unwrap();
+    let stream = target.accept().await;
+    within("the drain", relay.take_server().drain(Duration::from_millis(300))).await;
+    drop((unread, stream));
+    relay.finish().await;
+}
+
+#[tokio::test]
 async fn c79_idle_connections_hold_no_drain() {
     let mut relay = Relay::spawn(|_| {}).await;
     let client = relay.client().await;

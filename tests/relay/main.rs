@@ -1,6 +1,7 @@
 //! The relay as a client sees it: real sockets on loopback, a strict client, targets that do as they are told.
 //!
-//! One file per section of the conformance statements; `cNN_…` tests statement C-NN.
+//! One file per section of the conformance statements; `cNN_…` tests statement C-NN: on HTTP/3, or, as `cNN_…::h2`, on the version
+//! it is called after.
 
 #[cfg(test)]
 mod support;
@@ -55,3 +56,6 @@ mod h1;
 
 #[cfg(test)]
 mod tls;
+
+#[cfg(test)]
+mod workers;

@@ -202,6 +202,11 @@ impl Relay {
         self.server.as_ref().expect("it was not taken").metrics()
     }
 
+    /// Each worker's counters now.
+    pub(crate) fn workers(&self) -> Vec<Snapshot> {
+        self.counters.by_worker()
+    }
+
     /// The server itself, to drain it in the middle of a test; nothing but [`Self::finish`] is of use afterwards.
     pub(crate) fn take_server(&mut self) -> Server {
         self.server.take().expect("it is taken once")

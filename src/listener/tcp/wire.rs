@@ -28,6 +28,9 @@ use crate::tunnel::ReadSize;
 /// What is gathered before it must leave; at most one write of TLS (64 KiB) more is held.
 const GATHERED: usize = 64 * 1024;
 
+/// A write of so many bytes carries data, and a shorter one an answer or credit.
+const DATA: usize = 4 * 1024;
+
 /// The socket, for TLS to read from and write to.
 #[derive(Debug)]
 pub struct Wire {
@@ -44,7 +47,8 @@ pub struct Outbox(Arc<Mutex<Out>>);
 
 #[derive(Debug)]
 struct Out {
-    socket: OwnedWriteHalf,
+    /// Taken only by the drop.
+    socket: Option<OwnedWriteHalf>,
     held: BytesMut,
     /// A flush means nothing: [`Outbox::poll_send`] sends.
     gathering: bool,
@@ -54,7 +58,7 @@ impl Wire {
     /// Around a connected socket; everything is sent at once until [`Outbox::gather`].
     pub fn new(stream: TcpStream) -> (Self, Outbox) {
         let (read, socket) = stream.into_split();
-        let out = Outbox(Arc::new(Mutex::new(Out { socket, held: BytesMut::new(), gathering: false })));
+        let out = Outbox(Arc::new(Mutex::new(Out { socket: Some(socket), held: BytesMut::new(), gathering: false })));
         (Self { read, ahead: BytesMut::new(), size: ReadSize::default(), out: out.clone() }, out)
     }
 }
@@ -72,7 +76,7 @@ impl Outbox {
 
     /// Closing the socket becomes a RST: what ends in an abort must not look like an end.
     pub fn abort(&self) {
-        if let Err(error) = SockRef::from(self.lock().socket.as_ref()).set_linger(Some(Duration::ZERO)) {
+        if let Err(error) = SockRef::from(self.lock().socket().as_ref()).set_linger(Some(Duration::ZERO)) {
             tracing::debug!(%error, "a client cannot be reset");
         }
     }
@@ -84,9 +88,14 @@ impl Outbox {
 }
 
 impl Out {
+    fn socket(&mut self) -> &mut OwnedWriteHalf {
+        self.socket.as_mut().expect("only the drop takes it")
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
-            let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.held))?;
+            let socket = self.socket.as_mut().expect("only the drop takes it");
+            let sent = ready!(Pin::new(socket).poll_write(cx, &self.held))?;
             self.held.advance(sent);
         }
         // Not kept: most connections are idle most of the time.
@@ -94,9 +103,27 @@ impl Out {
         Poll::Ready(Ok(()))
     }
 
+    /// Memory for `bytes` more. A record of data is seldom alone: what grew with each would be copied as it grows.
+    fn reserve(&mut self, bytes: usize) {
+        let room = self.held.capacity() - self.held.len();
+        if room < bytes {
+            let more = if bytes < DATA { 0 } else { GATHERED.saturating_sub(self.held.len()) };
+            self.held.reserve(bytes + more);
+        }
+    }
+
     /// Room for one more write.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.held.len() < GATHERED { Poll::Ready(Ok(())) } else { self.poll_send(cx) }
+    }
+}
+
+/// The half's own drop would send FIN, and in front of a RST that looks like an end.
+impl Drop for Out {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.forget();
+        }
     }
 }
 
@@ -129,11 +156,11 @@ impl AsyncWrite for Wire {
         let mut out = self.out.lock();
         if !out.gathering {
             // Straight on: whoever writes here need not flush, as TLS does not behind an alert.
-            return Pin::new(&mut out.socket).poll_write_vectored(cx, bufs);
+            return Pin::new(out.socket()).poll_write_vectored(cx, bufs);
         }
         ready!(out.poll_room(cx))?;
         let before = out.held.len();
-        out.held.reserve(bufs.iter().map(|buf| buf.len()).sum());
+        out.reserve(bufs.iter().map(|buf| buf.len()).sum());
         for buf in bufs {
             out.held.extend_from_slice(buf);
         }
@@ -152,7 +179,7 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut out = self.out.lock();
         ready!(out.poll_send(cx))?;
-        Pin::new(&mut out.socket).poll_shutdown(cx)
+        Pin::new(out.socket()).poll_shutdown(cx)
     }
 }
 
@@ -190,11 +217,14 @@ mod tests {
         assert_eq!(&got, b"one");
 
         outbox.gather();
+        let mut capacities = Vec::new();
         for _ in 0..4 {
             wire.write_all(&[7; 16 << 10]).await.unwrap();
             wire.flush().await.unwrap();
+            capacities.push(outbox.lock().held.capacity());
         }
         assert_eq!(held(&outbox), GATHERED, "nothing has left");
+        assert_eq!(capacities, [capacities[0]; 4], "what is held was copied as it grew");
         poll_fn(|cx| outbox.poll_send(cx)).await.unwrap();
         assert_eq!((held(&outbox), outbox.lock().held.capacity()), (0, 0), "an idle connection holds no buffer");
         let mut got = vec![0; GATHERED];

@@ -81,7 +81,7 @@ impl Pipe {
     pub(super) fn abort(&self) {
         if let Some(stream) = &*self.lock() {
             // Without it TCP would close cleanly; the socket is open, so it cannot fail.
-            SockRef::from(stream.get_ref().0).set_linger(Some(Duration::ZERO)).ok();
+            SockRef::from(stream.get_ref().0.get_ref()).set_linger(Some(Duration::ZERO)).ok();
         }
         self.close();
     }

@@ -126,8 +126,9 @@ impl ClientWrite for H1Write {
     }
 
     async fn finish(&mut self) -> Result<(), Ended> {
+        self.stream.shutdown().await.map_err(|error| Ended::ClientLost(broke(&error)))?;
         self.over = true;
-        self.stream.shutdown().await.map_err(|error| Ended::ClientLost(broke(&error)))
+        Ok(())
     }
 
     fn reset(&mut self, _: Reset) {

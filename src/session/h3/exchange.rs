@@ -17,7 +17,7 @@ use crate::{
         head::Head,
         qpack,
     },
-    session::{DISCARDED, DISCARDING, Exchange, window::Share},
+    session::{ANSWERING, DISCARDED, DISCARDING, Exchange, window::Share},
     tunnel::{ClientRead, ClientWrite, HEADROOM, udp::Flow},
 };
 
@@ -79,7 +79,7 @@ impl Exchange for H3Exchange {
 
     async fn refuse(mut self, answer: Head) {
         drop(self.registration);
-        if self.send.write(headers(&answer)).await.is_err() {
+        if !matches!(timeout(ANSWERING, self.send.write(headers(&answer))).await, Ok(Ok(()))) {
             return;
         }
         self.send.finish();

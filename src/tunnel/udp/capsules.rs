@@ -35,6 +35,9 @@ const QUEUED: usize = 64 * 1024;
 /// What goes in front of each capsule: the framing of the HTTP version for so many bytes.
 pub type Framing = fn(usize, &mut Vec<u8>);
 
+/// The buffer they wait in: larger, so that the dropped ones at its front are not moved over at every packet.
+const BUFFER: usize = QUEUED * 3 / 2;
+
 /// The capsules of one tunnel that are not written yet.
 #[derive(Debug)]
 pub struct CapsuleQueue {
@@ -95,6 +98,7 @@ impl CapsuleQueue {
                 open = self.flush_now(flow, &mut write);
             }
             self.make_room(length, flow);
+            self.reserve(length);
             for part in [&framing, &header, payload] {
                 self.whole.extend_from_slice(part);
             }
@@ -160,14 +164,24 @@ impl CapsuleQueue {
         while written > 0
             && let Some(Unit { length, payload }) = self.units.pop_front()
         {
-            let mut bytes = self.whole.split_to(length);
+            let bytes = self.whole.split_to(length);
             if length > written {
-                bytes.advance(written);
-                self.begun = Some(Begun { rest: bytes.freeze(), payload, patience: None });
+                // Copied: a slice would keep the whole buffer beside the next one.
+                self.begun = Some(Begun { rest: Bytes::copy_from_slice(&bytes[written..]), payload, patience: None });
                 return;
             }
             written -= length;
             complete(payload);
+        }
+    }
+
+    /// Room in the buffer for `length` more bytes. It grows twofold as a `Vec` does, but to a bound.
+    fn reserve(&mut self, length: usize) {
+        let wanted = self.whole.len() + length;
+        if self.whole.capacity() < wanted {
+            let mut grown = BytesMut::with_capacity((2 * wanted).min(BUFFER).max(wanted));
+            grown.extend_from_slice(&self.whole);
+            self.whole = grown;
         }
     }
 

@@ -153,16 +153,18 @@ impl Raw {
 
     /// The next frame; `None` once the connection is over.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
-        let read = async {
-            let mut head = [0; 9];
-            self.stream.read_exact(&mut head).await.ok()?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; length as usize];
-            self.stream.read_exact(&mut payload).await.ok()?;
-            let stream = u32::from_be_bytes(head[5..].try_into().expect("four bytes"));
-            Some(Frame { kind: head[3], flags: head[4], stream, payload })
-        };
-        within("a frame", read).await
+        within("a frame", self.next_late()).await
+    }
+
+    /// The same, however long it takes.
+    pub(crate) async fn next_late(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        self.stream.read_exact(&mut head).await.ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        self.stream.read_exact(&mut payload).await.ok()?;
+        let stream = u32::from_be_bytes(head[5..].try_into().expect("four bytes"));
+        Some(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 
     /// The next frame of one of these kinds, unless the connection ends first.

@@ -10,13 +10,14 @@ use std::{
 
 use bytes::Bytes;
 use masque_relay::{
-    probe::{Client, Options, SendHalf, StreamEnd, TcpTunnel, UdpTunnel},
+    probe::{Options, SendHalf, StreamEnd, TcpTunnel, UdpTunnel},
     proto::codes::h3,
 };
 use socket2::SockRef;
 use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet, time::interval};
 
 use super::{
+    Client, Closers,
     path::{Conditions, Path},
     process::RelayProcess,
     tcp::{TcpEcho, TcpTarget},
@@ -33,7 +34,7 @@ pub(crate) struct Siege {
     /// RSS before the attack, KiB.
     before: u64,
     idle_descriptors: usize,
-    neighbour: super::Client,
+    neighbour: Client,
     tcp: TcpTunnel,
     udp: UdpTunnel,
     echo: TcpEcho,
@@ -56,7 +57,7 @@ impl Siege {
     pub(crate) async fn attacker(&mut self, change: impl FnOnce(&mut Options)) -> Arc<Client> {
         let mut options = self.relay.options();
         change(&mut options);
-        let client = Arc::new(Client::open(options).await.expect("the relay takes a connection"));
+        let client = Arc::new(Client::open(options, Closers::default()).await.expect("the relay takes a connection"));
         self.attackers.push(Arc::clone(&client));
         client
     }

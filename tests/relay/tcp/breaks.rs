@@ -61,6 +61,9 @@ async fn c76_a_reset_while_uploading_is_a_connect_error() {
     };
     assert_eq!(end, StreamEnd::Stopped(h3::CONNECT_ERROR));
     assert_connect_error(&mut tunnel).await;
+    // quinn never says CONNECTION_CLOSE once its congestion window is full at that moment: by the next answer it no longer is.
+    drop(tunnel);
+    client.connect_tcp("nowhere.test:80").await.unwrap_err();
     relay.finish().await;
 }
 
