@@ -5,6 +5,7 @@ pub mod check;
 mod credential;
 pub mod dev;
 pub mod echo;
+pub mod explain;
 pub mod log;
 pub mod probe;
 pub mod profile;
@@ -49,6 +50,9 @@ pub enum Command {
     /// Open one tunnel through a relay, on stdin and stdout
     #[command(after_help = probe::HELP)]
     Probe(probe::ProbeArguments),
+    /// Explain a log of Apple's client: what it shows, and what would settle the rest
+    #[command(after_help = explain::HELP)]
+    Explain(explain::ExplainArguments),
 }
 
 /// `serve`.
@@ -136,7 +140,7 @@ impl Command {
         match self {
             Self::Serve(arguments) => Some(&mut arguments.overrides),
             Self::Check(arguments) => Some(&mut arguments.overrides),
-            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) => None,
+            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) | Self::Explain(_) => None,
         }
     }
 }

@@ -32,6 +32,9 @@ pub mod ended;
 // Counters, and gauges as guards.
 pub mod metrics;
 
+// From what was seen to what it means: findings, and hypotheses with what settles them.
+pub mod diagnosis;
+
 // Configuration as meant, and as written.
 pub mod config;
 
@@ -64,6 +67,9 @@ pub mod server;
 
 // A small strict client, for the `probe` command, the tests and the benches.
 pub mod probe;
+
+// The log of Apple's client: its framings, its grammar, what it tells of a relay.
+pub mod explain;
 
 // Arguments, help, and how errors are shown.
 pub mod cli;

@@ -4,6 +4,8 @@
 mod cert;
 #[path = "cli/check.rs"]
 mod check;
+#[path = "cli/explain.rs"]
+mod explain;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/profile.rs"]

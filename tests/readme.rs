@@ -10,6 +10,8 @@ use clap::CommandFactory;
 use masque_relay::{
     cli::Arguments,
     config::{Config, file::Settings, keys::KEYS},
+    diagnosis::hypotheses::Hypothesis,
+    explain::errands::PREDICATE,
 };
 
 #[test]
@@ -45,6 +47,15 @@ fn table() -> String {
         format!("| `{}` | {default} | {} |\n", key.path, key.about)
     });
     format!("| key | default | meaning |\n| --- | --- | --- |\n{}\n", rows.collect::<String>())
+}
+
+#[test]
+fn the_hypotheses_are_those_of_the_code() {
+    let readme = read("README.md");
+    let rows = Hypothesis::ALL.map(|one| format!("| {one:?} | {} | {} |\n", one.claim(), one.settled_by()));
+    let table = format!("| | hypothesis | settled by |\n| --- | --- | --- |\n{}\n", rows.concat());
+    assert!(readme.contains(&table), "README.md must hold this table:\n{table}");
+    assert!(readme.contains(PREDICATE), "README.md must tell to collect {PREDICATE}");
 }
 
 #[test]

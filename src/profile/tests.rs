@@ -22,6 +22,7 @@ pub(super) fn full() -> Profile {
     Profile {
         organization: Some("Example Inc.".into()),
         relays: vec![Relay { public_keys: vec![public_key()], ..relay() }, second],
+        authorities: vec![vec![0x30, 0]],
         identity: Some(Identity { pkcs12: vec![0x30, 0], password: Zeroizing::new("test-password".into()) }),
         matches: Matches {
             domains: vec!["corp.example".into()],
@@ -70,8 +71,8 @@ fn the_same_relay_has_the_same_uuids_and_another_has_others() {
     changed.name = "Another name".into();
     changed.relays[0].headers[0].1 = "Bearer another".into();
     assert_eq!(uuids(&full()), uuids(&changed));
-    // Profile, identity, its use, relay payload, RelayUUID.
-    assert_eq!(uuids(&full()).len(), 5);
+    // Profile, CA, identity, its use, relay payload, RelayUUID.
+    assert_eq!(uuids(&full()).len(), 6);
     let mut moved = full();
     moved.relays[0].h3 = Some("https://other.example".into());
     assert!(uuids(&moved).iter().all(|uuid| !uuids(&full()).contains(uuid)));

@@ -1,4 +1,4 @@
-//! Error codes by name, for logs and records: HTTP/3, HTTP/2, QUIC, TLS alerts.
+//! Error codes by name, for logs and records: HTTP/3, HTTP/2, QUIC, TLS alerts, Apple's systems.
 
 /// HTTP/3 error codes this relay sends (RFC 9114 §8.1, RFC 9204 §8.3, RFC 9297 §5.2).
 pub mod h3 {
@@ -175,6 +175,46 @@ pub const fn alert_name(alert: u8) -> Option<&'static str> {
     })
 }
 
+/// What an Apple system calls an `errno`: its symbol and its words; `None` for one that says nothing about a relay.
+pub const fn darwin(errno: i32) -> Option<(&'static str, &'static str)> {
+    Some(match errno {
+        50 => ("ENETDOWN", "Network is down"),
+        51 => ("ENETUNREACH", "Network is unreachable"),
+        53 => ("ECONNABORTED", "Software caused connection abort"),
+        54 => ("ECONNRESET", "Connection reset by peer"),
+        57 => ("ENOTCONN", "Socket is not connected"),
+        60 => ("ETIMEDOUT", "Operation timed out"),
+        61 => ("ECONNREFUSED", "Connection refused"),
+        64 => ("EHOSTDOWN", "Host is down"),
+        65 => ("EHOSTUNREACH", "No route to host"),
+        80 => ("EAUTH", "Authentication error"),
+        89 => ("ECANCELED", "Operation canceled"),
+        96 => ("ENODATA", "No message available on STREAM"),
+        100 => ("EPROTO", "Protocol error"),
+        _ => return None,
+    })
+}
+
+/// The `errno` behind an Apple system's words for it.
+pub fn darwin_errno(words: &str) -> Option<i32> {
+    (50..=100).find(|errno| darwin(*errno).is_some_and(|(_, named)| named.eq_ignore_ascii_case(words.trim())))
+}
+
+/// What Apple's TLS status says, as far as a relay can be the reason.
+pub const fn apple_tls(status: i32) -> Option<&'static str> {
+    Some(match status {
+        -9807 => "the certificate chain is invalid",
+        -9813 => "the chain ends at a root that the device does not have",
+        -9814 => "the certificate has expired",
+        -9815 => "the certificate is not valid yet",
+        -9825 => "the client certificate was refused",
+        -9831 => "the CA is unknown",
+        -9838 => "the peer reported an internal error",
+        -9843 => "the name in the URL is not in the certificate",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,5 +268,18 @@ mod tests {
         ] {
             assert_eq!(quic_name(code).as_deref(), name, "{code:#x}");
         }
+    }
+
+    #[test]
+    fn apples_words_lead_to_the_number_and_back() {
+        let known: Vec<i32> = (0..200).filter(|errno| darwin(*errno).is_some()).collect();
+        assert_eq!(known, [50, 51, 53, 54, 57, 60, 61, 64, 65, 80, 89, 96, 100]);
+        for errno in known {
+            assert_eq!(darwin_errno(darwin(errno).unwrap().1), Some(errno));
+        }
+        assert_eq!(darwin_errno("operation TIMED out "), Some(60));
+        assert_eq!(darwin_errno("no such words"), None);
+        let known: Vec<i32> = (-9900..=0).filter(|status| apple_tls(*status).is_some()).collect();
+        assert_eq!(known, [-9843, -9838, -9831, -9825, -9815, -9814, -9813, -9807]);
     }
 }

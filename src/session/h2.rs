@@ -152,6 +152,8 @@ impl Session {
         let end = loop {
             let (idle_now, room, closing) = (self.requests.len() == 0, self.has_room(), self.closing.is_some());
             tokio::select! {
+                // What the requests have said before they ended leaves first: a GOAWAY that closes the connection overtakes it within h2.
+                biased;
                 polled = poll_fn(|cx| self.transport.poll(cx, room)) => match polled {
                     Some(Ok(incoming)) => self.take(incoming),
                     Some(Err(why)) => break Some(why),
@@ -175,7 +177,12 @@ impl Session {
                     self.transport.connection.graceful_shutdown();
                 }
                 () = &mut announced, if draining && idle_now && !closing => {
-                    self.close(Reason::NO_ERROR, "the relay is drained");
+                    if self.transport.connection.has_streams() {
+                        // The end of a tunnel is still on its way to its client.
+                        announced.as_mut().reset(Instant::now() + ANNOUNCED);
+                    } else {
+                        self.close(Reason::NO_ERROR, "the relay is drained");
+                    }
                 }
                 () = worker.cut.cancelled(), if !cut => cut = true,
                 () = &mut last_words, if closing => break None,

@@ -98,7 +98,7 @@ async fn carry(read: &mut impl ClientRead, write: &mut impl ClientWrite, target:
             // Nothing reads the target any more, so that its reset shows only by itself.
             Ok(()) => tokio::select! {
                 finished = out => finished,
-                ended = broken(&to_target) => Err(ended),
+                error = broken(to_target.as_ref()) => Err(Ended::TargetLost(error)),
             },
             Err(ended) => Err(ended),
         },
@@ -172,13 +172,13 @@ async fn back(write: &mut impl ClientWrite, target: &mut ReadHalf<'_>, progress:
     }
 }
 
-/// Resolves when the target's connection is reset, for when nobody reads it.
-async fn broken(target: &WriteHalf<'_>) -> Ended {
-    let error = match target.ready(Interest::ERROR).await {
-        Ok(_) => target.as_ref().take_error().unwrap_or_else(Some),
+/// Resolves when the peer has reset its connection, for when nobody reads it. Cancel safe.
+pub async fn broken(socket: &TcpStream) -> io::Error {
+    let error = match socket.ready(Interest::ERROR).await {
+        Ok(_) => socket.take_error().unwrap_or_else(Some),
         Err(error) => Some(error),
     };
-    Ended::TargetLost(error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()))
+    error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
 }
 
 impl Progress {

@@ -2,11 +2,12 @@
 
 use crate::Home;
 
-const PAGES: [&[&str]; 15] = [
+const PAGES: [&[&str]; 16] = [
     &["--help"],
     &["serve", "--help"],
     &["check", "--help"],
     &["probe", "--help"],
+    &["explain", "--help"],
     &["cert", "--help"],
     &["cert", "ca", "--help"],
     &["cert", "server", "--help"],
@@ -46,6 +47,8 @@ fn the_commands() {
       cert     Make and inspect certificates and tokens
       profile  Write what devices are told: configuration profile, declaration, Swift; and check one
       probe    Open one tunnel through a relay, on stdin and stdout
+      explain  Explain a log of Apple's client: what it shows, what it cannot, and what would settle the
+               rest
 
     Options:
       -h, --help     Print help
@@ -137,6 +140,30 @@ fn probe() {
     Example: echo hello | masque-relay probe https://localhost:4433 --ca certs/dev/ca.pem \
                --token-file certs/dev/token --tcp 127.0.0.1:7
     ");
+}
+
+#[test]
+fn explain() {
+    insta::assert_snapshot!(Home::new().stdout(&["explain", "--help"]), @r#"
+    Explain a log of Apple's client: what it shows, what it cannot, and what would settle the rest
+
+    Usage: masque-relay explain [OPTIONS] [LOG]
+
+    Arguments:
+      [LOG]  The log, in any of its framings; none or `-`: stdin
+
+    Options:
+          --records <FILE>    The relay's records, a line of JSON each: joined by address, byte counts
+                              and time
+          --json              All there is to say, as JSON
+          --client-error <N>  Explain a value of `getLastClientErrors` instead
+      -h, --help              Print help
+
+    Collect a log on the Mac, just after the failure:
+      log show --info --debug --last 10m --style compact --predicate \
+        'subsystem == "com.apple.network" OR subsystem == "com.apple.networkextension"' > mac.log
+    Example: masque-relay explain mac.log
+    "#);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use masque_relay::proto::codes::h3;
+use masque_relay::{ended::Reset, probe::Http, proto::codes::h3};
 
 use crate::support::{
     Client, Relay,
@@ -23,8 +23,8 @@ const PER_CONNECTION: usize = 250;
 async fn c72_ten_thousand_abandoned_tunnels_leave_nothing_behind() {
     let relay = Relay::spawn(|_| {}).await;
     let targets = Targets::start().await;
-    for _ in 0..TUNNELS / PER_CONNECTION {
-        targets.churn(relay.client().await).await;
+    for connection in 0..TUNNELS / PER_CONNECTION {
+        targets.churn(relay.client_over(http(connection)).await).await;
     }
     relay.finish().await;
 }
@@ -36,7 +36,7 @@ async fn c72_memory_after_ten_thousand_abandoned_tunnels_is_that_after_one_thous
     let idle = relay.descriptors();
     let mut memory = Vec::new();
     for connection in 1..=TUNNELS / PER_CONNECTION {
-        targets.churn(relay.client().await).await;
+        targets.churn(relay.client_over(http(connection)).await).await;
         if (connection * PER_CONNECTION).is_multiple_of(1000) {
             relay.descriptors_back_at(idle).await;
             memory.push(relay.memory());
@@ -50,6 +50,11 @@ async fn c72_memory_after_ten_thousand_abandoned_tunnels_is_that_after_one_thous
     // Most of the RSS is the program itself. This is less than 64 bytes a tunnel, the least that a leak costs.
     assert!(last.anonymous <= first.anonymous + 512, "its heap grows: {memory:#?}");
     relay.finish().await;
+}
+
+/// HTTP/3 and HTTP/2 take turns.
+fn http(connection: usize) -> Http {
+    if connection.is_multiple_of(2) { Http::H3 } else { Http::H2 }
 }
 
 /// Where the tunnels lead.
@@ -82,8 +87,8 @@ async fn abandon(way: usize, client: &Client, targets: &Targets) {
         let mut tunnel = client.connect_tcp(&to.to_string()).await.unwrap();
         match way {
             0 => tunnel.finish().unwrap(),
-            1 => tunnel.reset(h3::REQUEST_CANCELLED).unwrap(),
-            2 => tunnel.stop(h3::REQUEST_CANCELLED).unwrap(),
+            1 => tunnel.reset_as(Reset::Cancelled).unwrap(),
+            2 => tunnel.stop_as(Reset::Cancelled).unwrap(),
             3 => drop(tunnel),
             4 => {
                 reset(targets.target.accept().await);
@@ -93,7 +98,7 @@ async fn abandon(way: usize, client: &Client, targets: &Targets) {
             5 => {
                 tunnel.send(vec![5; 40_000].into()).await.unwrap();
                 tunnel.recv().await.unwrap();
-                tunnel.reset(h3::REQUEST_CANCELLED).unwrap();
+                tunnel.reset_as(Reset::Cancelled).unwrap();
             }
             _ => {
                 tunnel.send(vec![6; 40_000].into()).await.unwrap();
@@ -105,15 +110,15 @@ async fn abandon(way: usize, client: &Client, targets: &Targets) {
         let mut tunnel = client.connect_udp(&to.ip().to_string(), to.port()).await.unwrap();
         match way {
             7 => tunnel.finish().unwrap(),
-            8 => tunnel.reset(h3::REQUEST_CANCELLED).unwrap(),
-            9 => tunnel.stop(h3::REQUEST_CANCELLED).unwrap(),
+            8 => tunnel.reset_as(Reset::Cancelled).unwrap(),
+            9 => tunnel.stop_as(Reset::Cancelled).unwrap(),
             10 => {
                 tunnel.finish().unwrap();
                 tunnel.ended().await;
             }
             // Packets on their way back.
             11 => {
-                tunnel.send(&[11; 1000]).unwrap();
+                tunnel.send_either(&[11; 1000]).await.unwrap();
                 drop(tunnel);
             }
             _ => {

@@ -1,13 +1,11 @@
-//! What is HTTP/2's own: the block "H2 specifics" of the statements (`h2_N_…`), floods, and misuse.
+//! What is HTTP/2's own: the block "H2 specifics" of the statements (`h2_N_…`), floods, misuse, and the drain.
 
+mod drain;
 mod floods;
 mod misuse;
 
 use bytes::Bytes;
-use masque_relay::{
-    probe::{Http, StreamEnd},
-    proto::capsule::write_udp_header,
-};
+use masque_relay::{probe::Http, proto::capsule::write_udp_header};
 
 use crate::support::{
     Relay, descriptors,
@@ -145,17 +143,6 @@ async fn h2_4_a_cancelled_stream_closes_its_socket() {
     raw.request(5, 0, &connect_fields(&echo.address().to_string())).await;
     assert_eq!(status(&raw.answer(5).await), 200);
     drop((raw, stream));
-    relay.finish().await;
-}
-
-#[tokio::test]
-async fn c76_a_reset_by_the_target_is_connect_error_on_http_2() {
-    let relay = Relay::spawn(|_| {}).await;
-    let target = TcpTarget::start().await;
-    let client = relay.client_over(Http::H2).await;
-    let mut tunnel = client.connect_tcp(&target.address().to_string()).await.unwrap();
-    tcp::reset(target.accept().await);
-    assert_eq!(tunnel.ended().await, StreamEnd::Reset(0xa));
     relay.finish().await;
 }
 

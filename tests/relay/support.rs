@@ -199,7 +199,12 @@ impl Relay {
 
     /// The relay's counters now.
     pub(crate) fn metrics(&self) -> Snapshot {
-        self.server.as_ref().expect("it was not taken").metrics()
+        self.counters.snapshot()
+    }
+
+    /// Connections, tunnels and places under caps that are taken now.
+    pub(crate) fn still_open(&self) -> u64 {
+        self.counters.open()
     }
 
     /// Each worker's counters now.

@@ -5,9 +5,9 @@
 //! ([`Outbox::poll_send`]). An idle connection holds no buffer.
 
 use std::{
-    future::Future,
     io::{self, IoSlice},
-    pin::{Pin, pin},
+    net::Shutdown,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
@@ -16,14 +16,11 @@ use std::{
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
 };
 
-use crate::tunnel::ReadSize;
+use crate::tunnel::{ReadSize, tcp::broken};
 
 /// What is gathered before it must leave; at most one write of TLS (64 KiB) more is held.
 const GATHERED: usize = 64 * 1024;
@@ -34,7 +31,6 @@ const DATA: usize = 4 * 1024;
 /// The socket, for TLS to read from and write to.
 #[derive(Debug)]
 pub struct Wire {
-    read: OwnedReadHalf,
     /// Received, and not asked for yet.
     ahead: BytesMut,
     size: ReadSize,
@@ -43,12 +39,17 @@ pub struct Wire {
 
 /// The way out of a [`Wire`], for the task that owns the connection.
 #[derive(Clone, Debug)]
-pub struct Outbox(Arc<Mutex<Out>>);
+pub struct Outbox(Arc<Out>);
 
+/// Not tokio's two halves of a socket: one that is dropped says FIN, also ahead of a RST.
 #[derive(Debug)]
 struct Out {
-    /// Taken only by the drop.
-    socket: Option<OwnedWriteHalf>,
+    socket: TcpStream,
+    gathered: Mutex<Gathered>,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
     held: BytesMut,
     /// A flush means nothing: [`Outbox::poll_send`] sends.
     gathering: bool,
@@ -57,73 +58,97 @@ struct Out {
 impl Wire {
     /// Around a connected socket; everything is sent at once until [`Outbox::gather`].
     pub fn new(stream: TcpStream) -> (Self, Outbox) {
-        let (read, socket) = stream.into_split();
-        let out = Outbox(Arc::new(Mutex::new(Out { socket: Some(socket), held: BytesMut::new(), gathering: false })));
-        (Self { read, ahead: BytesMut::new(), size: ReadSize::default(), out: out.clone() }, out)
+        let out = Outbox(Arc::new(Out { socket: stream, gathered: Mutex::default() }));
+        (Self { ahead: BytesMut::new(), size: ReadSize::default(), out: out.clone() }, out)
     }
 }
 
 impl Outbox {
     /// From now on writes wait for [`Self::poll_send`].
     pub fn gather(&self) {
-        self.lock().gathering = true;
+        self.0.lock().gathering = true;
     }
 
     /// Sends what was gathered, as far as the socket takes it; ready when nothing is left.
     pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.lock().poll_send(cx)
+        self.0.poll_send(&mut self.0.lock().held, cx)
     }
 
     /// Closing the socket becomes a RST: what ends in an abort must not look like an end.
     pub fn abort(&self) {
-        if let Err(error) = SockRef::from(self.lock().socket().as_ref()).set_linger(Some(Duration::ZERO)) {
+        if let Err(error) = SockRef::from(&self.0.socket).set_linger(Some(Duration::ZERO)) {
             tracing::debug!(%error, "a client cannot be reset");
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Out> {
-        // Whole between any two statements.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Resolves when the client has reset its connection, for when nobody reads it. Cancel safe.
+    pub async fn broken(&self) -> io::Error {
+        broken(&self.0.socket).await
     }
 }
 
 impl Out {
-    fn socket(&mut self) -> &mut OwnedWriteHalf {
-        self.socket.as_mut().expect("only the drop takes it")
+    fn lock(&self) -> MutexGuard<'_, Gathered> {
+        // Whole between any two statements.
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.held.is_empty() {
-            let socket = self.socket.as_mut().expect("only the drop takes it");
-            let sent = ready!(Pin::new(socket).poll_write(cx, &self.held))?;
-            self.held.advance(sent);
+    fn poll_send(&self, held: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !held.is_empty() {
+            let sent = ready!(self.poll_write(cx, &[IoSlice::new(held)]))?;
+            held.advance(sent);
         }
         // Not kept: most connections are idle most of the time.
-        self.held = BytesMut::new();
+        *held = BytesMut::new();
         Poll::Ready(Ok(()))
     }
 
-    /// Memory for `bytes` more. A record of data is seldom alone: what grew with each would be copied as it grows.
-    fn reserve(&mut self, bytes: usize) {
-        let room = self.held.capacity() - self.held.len();
-        if room < bytes {
-            let more = if bytes < DATA { 0 } else { GATHERED.saturating_sub(self.held.len()) };
-            self.held.reserve(bytes + more);
+    /// One write, of as much as the socket takes.
+    fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_write_ready(cx))?;
+            match self.socket.try_write_vectored(bufs) {
+                Ok(written) => {
+                    if written < bufs.iter().map(|buf| buf.len()).sum() {
+                        self.is_dry(Interest::WRITABLE);
+                    }
+                    return Poll::Ready(Ok(written));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
     }
 
-    /// Room for one more write.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.held.len() < GATHERED { Poll::Ready(Ok(())) } else { self.poll_send(cx) }
+    /// One read, of as much as there is, up to `most`.
+    fn poll_read(&self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<BytesMut>> {
+        loop {
+            ready!(self.socket.poll_read_ready(cx))?;
+            let mut bytes = BytesMut::with_capacity(most);
+            match self.socket.try_read_buf(&mut bytes) {
+                Ok(read) => {
+                    if (1..most).contains(&read) {
+                        self.is_dry(Interest::READABLE);
+                    }
+                    return Poll::Ready(Ok(bytes));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// The socket gave or took less than it could have: until the system says otherwise, another call would find nothing.
+    fn is_dry(&self, interest: Interest) {
+        self.socket.try_io(interest, || Err::<(), _>(io::ErrorKind::WouldBlock.into())).unwrap_or_default();
     }
 }
 
-/// The half's own drop would send FIN, and in front of a RST that looks like an end.
-impl Drop for Out {
-    fn drop(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            socket.forget();
-        }
+/// Memory for `bytes` more. A record of data is seldom alone: what grew with each would be copied as it grows.
+fn reserve(held: &mut BytesMut, bytes: usize) {
+    if held.capacity() - held.len() < bytes {
+        let more = if bytes < DATA { 0 } else { GATHERED.saturating_sub(held.len()) };
+        held.reserve(bytes + more);
     }
 }
 
@@ -131,11 +156,8 @@ impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.ahead.is_empty() {
-            let mut ahead = BytesMut::with_capacity(this.size.get());
-            // Cancel safe: made anew at every poll, it takes nothing before it is ready.
-            let len = ready!(pin!(this.read.read_buf(&mut ahead)).poll(cx))?;
-            this.size.learn(len);
-            this.ahead = ahead;
+            this.ahead = ready!(this.out.0.poll_read(cx, this.size.get()))?;
+            this.size.learn(this.ahead.len());
         }
         let taken = this.ahead.len().min(buf.remaining());
         buf.put_slice(&this.ahead[..taken]);
@@ -153,18 +175,24 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let mut out = self.out.lock();
-        if !out.gathering {
+        let out = &self.out.0;
+        let mut gathered = out.lock();
+        if !gathered.gathering {
             // Straight on: whoever writes here need not flush, as TLS does not behind an alert.
-            return Pin::new(out.socket()).poll_write_vectored(cx, bufs);
+            return out.poll_write(cx, bufs);
         }
-        ready!(out.poll_room(cx))?;
-        let before = out.held.len();
-        out.reserve(bufs.iter().map(|buf| buf.len()).sum());
+        let wanted = bufs.iter().map(|buf| buf.len()).sum();
+        let held = &mut gathered.held;
+        // Room for one more write.
+        if held.len() >= GATHERED {
+            ready!(out.poll_send(held, cx))?;
+        }
+        let before = held.len();
+        reserve(held, wanted);
         for buf in bufs {
-            out.held.extend_from_slice(buf);
+            held.extend_from_slice(buf);
         }
-        Poll::Ready(Ok(out.held.len() - before))
+        Poll::Ready(Ok(held.len() - before))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -177,9 +205,8 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut out = self.out.lock();
-        ready!(out.poll_send(cx))?;
-        Pin::new(out.socket()).poll_shutdown(cx)
+        ready!(self.out.poll_send(cx))?;
+        Poll::Ready(SockRef::from(&self.out.0.socket).shutdown(Shutdown::Write))
     }
 }
 
@@ -205,7 +232,7 @@ mod tests {
     }
 
     fn held(outbox: &Outbox) -> usize {
-        outbox.lock().held.len()
+        outbox.0.lock().held.len()
     }
 
     #[tokio::test]
@@ -221,12 +248,12 @@ mod tests {
         for _ in 0..4 {
             wire.write_all(&[7; 16 << 10]).await.unwrap();
             wire.flush().await.unwrap();
-            capacities.push(outbox.lock().held.capacity());
+            capacities.push(outbox.0.lock().held.capacity());
         }
         assert_eq!(held(&outbox), GATHERED, "nothing has left");
         assert_eq!(capacities, [capacities[0]; 4], "what is held was copied as it grew");
         poll_fn(|cx| outbox.poll_send(cx)).await.unwrap();
-        assert_eq!((held(&outbox), outbox.lock().held.capacity()), (0, 0), "an idle connection holds no buffer");
+        assert_eq!((held(&outbox), outbox.0.lock().held.capacity()), (0, 0), "an idle connection holds no buffer");
         let mut got = vec![0; GATHERED];
         client.read_exact(&mut got).await.unwrap();
         assert!(got.iter().all(|byte| *byte == 7));
@@ -271,8 +298,22 @@ mod tests {
     async fn an_abort_is_a_reset_and_no_end() {
         let (wire, outbox, mut client) = pair().await;
         outbox.abort();
-        drop((wire, outbox));
+        drop(wire);
+        // Whichever part lives longest, nothing says FIN ahead of the reset.
+        assert!(timeout(Duration::from_millis(50), client.read(&mut [0; 8])).await.is_err());
+        drop(outbox);
         let error = client.read(&mut [0; 8]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_reset_behind_the_clients_end_is_seen() {
+        let (mut wire, outbox, mut client) = pair().await;
+        client.shutdown().await.unwrap();
+        assert_eq!(wire.read(&mut [0; 8]).await.unwrap(), 0);
+        assert!(timeout(Duration::from_millis(50), outbox.broken()).await.is_err());
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        assert_eq!(outbox.broken().await.kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    future::pending,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -48,7 +47,7 @@ impl H1Read {
                 Err(ended) => return ended,
             }
         }
-        pending().await
+        Ended::ClientLost(broke(&self.outbox.broken().await))
     }
 
     /// Throws away up to `limit` bytes.
@@ -127,6 +126,7 @@ impl ClientWrite for H1Write {
 
     async fn finish(&mut self) -> Result<(), Ended> {
         self.stream.shutdown().await.map_err(|error| Ended::ClientLost(broke(&error)))?;
+        // Only now: an end that is cut short must not look like one.
         self.over = true;
         Ok(())
     }
@@ -137,9 +137,9 @@ impl ClientWrite for H1Write {
         }
     }
 
-    /// A client that is gone shows when it is read from: one that no longer reads cannot say so.
+    /// One that no longer reads can say so only by breaking off, which shows here when its own end has been read.
     async fn stopped(&mut self) -> Ended {
-        pending().await
+        Ended::ClientLost(broke(&self.outbox.broken().await))
     }
 }
 

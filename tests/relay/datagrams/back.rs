@@ -2,12 +2,12 @@
 
 use masque_relay::{
     metrics::{Loss, Snapshot, Way},
-    probe::{Means, StreamEnd},
+    probe::{Http, Means, StreamEnd},
 };
 use tokio::time::Instant;
 
 use crate::support::{
-    PATIENCE, Relay,
+    PATIENCE, Relay, on_versions,
     tcp::TcpEcho,
     tunnels::{assert_echoes, assert_echoes_udp, capsule_client, open_tcp, open_udp, upstream},
     udp::UdpTarget,
@@ -55,11 +55,15 @@ async fn c59_what_overflows_is_dropped_and_counted_and_congestion_control_is_on(
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c60_a_flooded_tunnel_costs_another_nothing() {
+on_versions!(c60_a_flooded_tunnel_costs_another_nothing: h2 h3);
+
+async fn c60_a_flooded_tunnel_costs_another_nothing(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let (flooding, quiet) = (UdpTarget::silent().await, UdpTarget::silent().await);
-    let client = relay.client().await;
+    let (client, loss) = match http {
+        Http::H3 => (relay.client_over(http).await, Loss::NoRoom),
+        _ => (capsule_client(&relay, http, 16 << 10).await, Loss::Unread),
+    };
     let (mut flooded, mut other) = (open_udp(&client, &flooding).await, open_udp(&client, &quiet).await);
     let [to_flooded, to_other] = [upstream(&mut flooded, &flooding).await, upstream(&mut other, &quiet).await];
 
@@ -72,15 +76,16 @@ async fn c60_a_flooded_tunnel_costs_another_nothing() {
     for number in (0..FLOOD).filter(|number| number % 40 == 0) {
         assert_eq!(other.recv().await.unwrap().payload, &number.to_be_bytes()[..]);
     }
-    assert!(relay.metrics().lost(Way::Back, Loss::NoRoom) > 0, "else it was no flood");
+    assert!(relay.metrics().lost(Way::Back, loss) > 0, "else it was no flood");
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c60_a_tunnel_that_is_not_read_stops_no_other() {
+on_versions!(c60_a_tunnel_that_is_not_read_stops_no_other: h2 h3);
+
+async fn c60_a_tunnel_that_is_not_read_stops_no_other(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let (silent, echo, tcp) = (UdpTarget::silent().await, UdpTarget::echo().await, TcpEcho::start().await);
-    let client = capsule_client(&relay, 4096).await;
+    let client = capsule_client(&relay, http, 4096).await;
     let mut unread = open_udp(&client, &silent).await;
     let (mut udp, mut tcp) = (open_udp(&client, &echo).await, open_tcp(&client, &tcp).await);
     let upstream = upstream(&mut unread, &silent).await;

@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use hickory_resolver::proto::op::ResponseCode;
 use masque_relay::{
     metrics::{Loss, Way},
-    probe::RawExchange,
+    probe::{Http, RawExchange},
 };
 
 use crate::support::{
     Client, Relay,
     dns::Reply,
-    tunnels::{assert_echoes_udp, datagram, payloads},
+    on_versions,
+    tunnels::{assert_echoes_udp, capsule, datagram, payloads},
     udp::UdpTarget,
     until,
 };
@@ -51,6 +52,30 @@ async fn c56_eight_are_held_for_a_slow_answer() {
     }
     assert_echoes_udp(&mut tunnel, b"alive").await;
     assert_eq!(payloads(&echo).len(), 9);
+    relay.finish().await;
+}
+
+on_versions!(c56_capsules_ahead_of_the_answer_are_delivered_after_it: h1 h2 h3);
+
+async fn c56_capsules_ahead_of_the_answer_are_delivered_after_it(http: Http) {
+    let relay = Relay::spawn(|_| {}).await;
+    let echo = UdpTarget::echo().await;
+    let client = relay.client_over(http).await;
+    relay.dns.always("slow.test", &Reply::Held(Box::new(Reply::Addresses(vec![LOCALHOST]))));
+    let mut exchange = client.exchange().await.unwrap();
+    exchange.send_head(&client.options().udp_head("slow.test", echo.address().port())).await.unwrap();
+    relay.dns.asked("slow.test", 1).await;
+    for number in 0..20 {
+        exchange.send.send(capsule(&[0], &[0, number])).await.unwrap();
+    }
+    assert!(echo.so_far().is_empty());
+
+    relay.dns.release();
+    let mut tunnel = exchange.udp().await.unwrap();
+    for number in 0..20 {
+        assert_eq!(tunnel.recv().await.unwrap().payload, vec![number]);
+    }
+    assert_echoes_udp(&mut tunnel, b"alive").await;
     relay.finish().await;
 }
 

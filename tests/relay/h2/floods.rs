@@ -33,7 +33,7 @@ async fn h2_5_rapid_reset_is_told_to_calm_down() {
     let relay = Relay::spawn(|_| {}).await;
     relay.dns.always("slow.test", &Reply::Silence);
     let mut raw = Raw::open(&relay).await;
-    let bytes: Vec<u8> = (0..20_000_u32)
+    let bytes: Vec<u8> = (0..5_000_u32)
         .flat_map(|n| [request(2 * n + 1, "slow.test:80"), frame(RST_STREAM, 0, 2 * n + 1, &code::CANCEL.to_be_bytes())].concat())
         .collect();
     raw.push(&bytes).await;
@@ -43,28 +43,31 @@ async fn h2_5_rapid_reset_is_told_to_calm_down() {
     relay.finish().await;
 }
 
-/// The same one by one, each after the relay has begun with it.
+/// The same, each after the relay has begun with it.
 #[tokio::test]
 async fn h2_5_requests_cancelled_one_by_one_are_counted_too() {
     let relay = Relay::spawn(|_| {}).await;
     relay.dns.always("slow.test", &Reply::Silence);
     let mut raw = Raw::open(&relay).await;
-    for n in 0..20_000_u32 {
-        raw.push(&request(2 * n + 1, "slow.test:80")).await;
-        raw.push(&frame(RST_STREAM, 0, 2 * n + 1, &code::CANCEL.to_be_bytes())).await;
-        if n % 64 == 0 {
-            raw.push(&frame(PING, 0, 0, &[0; 8])).await;
-            match raw.next_of(&[PING, GOAWAY]).await {
-                Some(frame) if frame.kind == GOAWAY => {
-                    assert_eq!(frame.code(), code::ENHANCE_YOUR_CALM);
-                    break;
-                }
-                Some(_) => {}
-                None => break,
+    let streams: Vec<u32> = (0..20_000).map(|n| 2 * n + 1).collect();
+    let mut told = None;
+    for batch in streams.chunks(64) {
+        for bytes in [
+            batch.iter().flat_map(|stream| request(*stream, "slow.test:80")).collect::<Vec<_>>(),
+            batch.iter().flat_map(|stream| frame(RST_STREAM, 0, *stream, &code::CANCEL.to_be_bytes())).collect(),
+        ] {
+            // The answer to the PING says that the relay has seen what came before.
+            raw.push(&[bytes, frame(PING, 0, 0, &[0; 8])].concat()).await;
+            told = raw.next_of(&[PING, GOAWAY]).await.filter(|frame| frame.kind == GOAWAY);
+            if told.is_some() {
+                break;
             }
         }
-        assert!(n < 19_999, "twenty thousand cancelled requests");
+        if told.is_some() {
+            break;
+        }
     }
+    assert_eq!(told.expect("twenty thousand cancelled requests were served").code(), code::ENHANCE_YOUR_CALM);
     assert_others_live(&relay).await;
     drop(raw);
     relay.finish().await;
@@ -101,7 +104,7 @@ async fn h2_5_floods_of_small_frames_are_the_senders_own_trouble() {
         let mut raw = Raw::open(&relay).await;
         raw.send(&request(1, &echo.address().to_string())).await;
         assert_eq!(status(&raw.answer(1).await), 200, "{what}");
-        raw.push(&one.repeat(200_000)).await;
+        raw.push(&one.repeat(20_000)).await;
         assert_others_live(&relay).await;
     }
     relay.finish().await;

@@ -60,6 +60,14 @@ impl Client {
         self.first.connect_udp(host, port).await
     }
 
+    /// See [`probe::Client::close`]; over HTTP/1.1 all connections there are.
+    pub(crate) fn close(&self, code: u64, reason: &[u8]) {
+        self.first.close(code, reason);
+        for client in self.more.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            client.close(code, reason);
+        }
+    }
+
     /// See [`probe::Client::shut`].
     pub(crate) async fn shut(self) {
         self.first.shut().await;

@@ -11,7 +11,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use masque_relay::probe::Options;
+use masque_relay::probe::{Http, Options};
 
 use super::{Client, Closers, NAME, PATIENCE, TOKEN, USER, identity, token, until, written};
 
@@ -87,7 +87,14 @@ impl RelayProcess {
 
     /// A connected client with credentials.
     pub(crate) async fn client(&self) -> Client {
-        Client::open(self.options(), Closers::default()).await.expect("the relay takes a connection")
+        self.client_over(Http::H3).await
+    }
+
+    /// The same over one version of HTTP.
+    pub(crate) async fn client_over(&self, http: Http) -> Client {
+        let mut options = self.options();
+        options.http = http;
+        Client::open(options, Closers::default()).await.expect("the relay takes a connection")
     }
 
     /// Its memory, by `/proc`.

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use masque_relay::{
-    probe::{Closed, Layer, TcpTunnel, UdpTunnel},
+    ended::Reset,
+    probe::{Closed, Http, Layer, StreamEnd, TcpTunnel, UdpTunnel},
     proto::{settings::Settings, write_varint},
 };
 use tokio::net::TcpStream;
@@ -20,6 +21,12 @@ pub(crate) async fn assert_closed(client: &Client, code: u64, what: &str) {
     let closed = client.closed().await.unwrap();
     let Closed { by_peer, layer, code: seen, .. } = closed;
     assert_eq!((by_peer, layer, seen), (true, Layer::Application, code), "{what}: {closed}");
+}
+
+/// A stream ended like this, whatever the version.
+#[track_caller]
+pub(crate) fn assert_reset(end: &StreamEnd, http: Http, reset: Reset, what: &str) {
+    assert!(end.is_reset(http, reset), "{what}: {end:?} is no {reset:?}");
 }
 
 /// Bytes go there and back.
@@ -38,10 +45,11 @@ pub(crate) async fn assert_echoes_udp(tunnel: &mut UdpTunnel, payload: &[u8]) {
     assert_eq!(&tunnel.recv().await.unwrap().payload[..], payload);
 }
 
-/// A client that takes no QUIC datagrams, and gives so many bytes of credit on each stream.
-pub(crate) async fn capsule_client(relay: &Relay, window: u32) -> Client {
+/// A client that takes no QUIC datagrams, and gives so many bytes of credit on each stream; over HTTP/1.1 TCP gives its own.
+pub(crate) async fn capsule_client(relay: &Relay, http: Http, window: u32) -> Client {
     relay
         .client_with(|options| {
+            options.http = http;
             options.settings = Settings(Vec::new());
             options.datagram_receive = None;
             options.stream_window = window;

@@ -4,7 +4,8 @@ use std::{io::ErrorKind, time::Duration};
 
 use bytes::Bytes;
 use masque_relay::{
-    probe::{StreamEnd, TcpTunnel},
+    ended::Reset,
+    probe::{Http, StreamEnd, TcpTunnel},
     proto::codes::h3,
 };
 use tokio::{
@@ -13,28 +14,30 @@ use tokio::{
 };
 
 use crate::support::{
-    Relay,
+    Relay, on_versions,
     tcp::{self, TcpTarget},
-    tunnels::pair,
+    tunnels::{assert_reset, pair},
     within,
 };
 
-#[tokio::test]
-async fn c76_a_reset_by_the_target_is_a_connect_error() {
+on_versions!(c76_a_reset_by_the_target_is_a_connect_error: h1 h2 h3);
+
+async fn c76_a_reset_by_the_target_is_a_connect_error(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let target = TcpTarget::start().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let (mut tunnel, stream) = pair(&client, &target).await;
     tcp::reset(stream);
     assert_connect_error(&mut tunnel).await;
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c76_a_reset_while_downloading_is_a_connect_error() {
+on_versions!(c76_a_reset_while_downloading_is_a_connect_error: h1 h2 h3);
+
+async fn c76_a_reset_while_downloading_is_a_connect_error(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let target = TcpTarget::start().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let (mut tunnel, mut stream) = pair(&client, &target).await;
     for _ in 0..8 {
         stream.write_all(&vec![7; 64 << 10]).await.unwrap();
@@ -45,21 +48,17 @@ async fn c76_a_reset_while_downloading_is_a_connect_error() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c76_a_reset_while_uploading_is_a_connect_error() {
+on_versions!(c76_a_reset_while_uploading_is_a_connect_error: h1 h2 h3);
+
+async fn c76_a_reset_while_uploading_is_a_connect_error(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let target = TcpTarget::start().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let (mut tunnel, mut stream) = pair(&client, &target).await;
     tunnel.send(vec![7; 64 << 10].into()).await.unwrap();
     stream.read_exact(&mut [0; 1 << 10]).await.unwrap();
     tcp::reset(stream);
-    let end = loop {
-        if let Err(end) = tunnel.send(vec![7; 64 << 10].into()).await {
-            break end;
-        }
-    };
-    assert_eq!(end, StreamEnd::Stopped(h3::CONNECT_ERROR));
+    assert_reset(&refused(&mut tunnel).await, http, Reset::Connect, "sending");
     assert_connect_error(&mut tunnel).await;
     // quinn never says CONNECTION_CLOSE once its congestion window is full at that moment: by the next answer it no longer is.
     drop(tunnel);
@@ -67,18 +66,24 @@ async fn c76_a_reset_while_uploading_is_a_connect_error() {
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c76_a_reset_behind_a_clean_end_stops_the_other_direction_only() {
+on_versions!(c76_a_reset_behind_a_clean_end_stops_the_other_direction_only: h1 h2 h3);
+
+async fn c76_a_reset_behind_a_clean_end_stops_the_other_direction_only(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let target = TcpTarget::start().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
 
     let (mut tunnel, mut stream) = pair(&client, &target).await;
     stream.write_all(b"all there is").await.unwrap();
     stream.shutdown().await.unwrap();
     assert_eq!(tunnel.read_to_end(100).await.unwrap(), "all there is");
     tcp::reset(stream);
-    assert_eq!(tunnel.send.stopped().await, StreamEnd::Stopped(h3::CONNECT_ERROR));
+    let end = match http {
+        // Nobody reads any more. Only who writes sees it.
+        Http::H1 => refused(&mut tunnel).await,
+        _ => tunnel.send.stopped().await,
+    };
+    assert_reset(&end, http, Reset::Connect, "behind the target's end");
     assert_eq!(tunnel.ended().await, StreamEnd::Finished);
 
     // The client's own end takes nothing from the target's reset.
@@ -86,26 +91,27 @@ async fn c76_a_reset_behind_a_clean_end_stops_the_other_direction_only() {
     tunnel.finish().unwrap();
     assert_eq!(tcp::read_to_end(&mut stream).await.unwrap(), b"");
     tcp::reset(stream);
-    assert_eq!(tunnel.ended().await, StreamEnd::Reset(h3::CONNECT_ERROR));
+    assert_reset(&tunnel.ended().await, http, Reset::Connect, "behind the client's end");
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c77_an_abort_by_the_client_resets_the_target() {
+on_versions!(c77_an_abort_by_the_client_resets_the_target: h1 h2 h3);
+
+async fn c77_an_abort_by_the_client_resets_the_target(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let target = TcpTarget::start().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     for way in ["reset", "stop", "drop", "close"] {
         let (mut tunnel, mut stream) = pair(&client, &target).await;
         tunnel.send(Bytes::from_static(b"the first part of")).await.unwrap();
         tcp::read(&mut stream, 17).await;
         match way {
-            "reset" => tunnel.reset(h3::REQUEST_CANCELLED).unwrap(),
-            "stop" => tunnel.stop(h3::REQUEST_CANCELLED).unwrap(),
+            "reset" => tunnel.reset_as(Reset::Cancelled).unwrap(),
+            "stop" => tunnel.stop_as(Reset::Cancelled).unwrap(),
             "drop" => drop(tunnel),
             _ => client.close(h3::NO_ERROR, b""),
         }
-        assert_reset(&mut stream, way).await;
+        assert_target_reset(&mut stream, way).await;
     }
     relay.finish().await;
 }
@@ -117,23 +123,29 @@ async fn c77_a_client_that_goes_silent_resets_the_target() {
     // The shorter of both sides' idle limits is the connection's: after it each side forgets the other without a word.
     let client = relay.client_with(|options| options.idle = Some(Duration::from_millis(500))).await;
     let (_tunnel, mut stream) = pair(&client, &target).await;
-    assert_reset(&mut stream, "silent").await;
+    assert_target_reset(&mut stream, "silent").await;
     drop(stream);
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c77_an_abort_behind_the_clients_clean_end_resets_the_target_too() {
+on_versions!(c77_an_abort_behind_the_clients_clean_end_resets_the_target_too: h1 h2 h3);
+
+async fn c77_an_abort_behind_the_clients_clean_end_resets_the_target_too(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let target = TcpTarget::start().await;
-    let client = relay.client().await;
-    for way in ["stop", "close"] {
+    let client = relay.client_over(http).await;
+    let ways = match http {
+        // A close behind FIN is no packet at all.
+        Http::H1 => &["stop"][..],
+        _ => &["stop", "close"],
+    };
+    for way in ways {
         let (mut tunnel, mut stream) = pair(&client, &target).await;
         tunnel.send(Bytes::from_static(b"all there is")).await.unwrap();
         tunnel.finish().unwrap();
         assert_eq!(tcp::read_to_end(&mut stream).await.unwrap(), b"all there is");
-        match way {
-            "stop" => tunnel.stop(h3::REQUEST_CANCELLED).unwrap(),
+        match *way {
+            "stop" => tunnel.stop_as(Reset::Cancelled).unwrap(),
             _ => client.close(h3::NO_ERROR, b""),
         }
         // The FIN has been read, so that nothing shows by reading; and writing would be answered with a reset in any case.
@@ -145,12 +157,22 @@ async fn c77_an_abort_behind_the_clients_clean_end_resets_the_target_too() {
 
 /// Both directions were broken off, for the target's sake.
 async fn assert_connect_error(tunnel: &mut TcpTunnel) {
-    assert_eq!(tunnel.ended().await, StreamEnd::Reset(h3::CONNECT_ERROR));
-    assert_eq!(tunnel.send.stopped().await, StreamEnd::Stopped(h3::CONNECT_ERROR));
+    let http = tunnel.send.http();
+    assert_reset(&tunnel.ended().await, http, Reset::Connect, "from the target");
+    assert_reset(&tunnel.send.stopped().await, http, Reset::Connect, "towards the target");
+}
+
+/// Sends until the relay takes no more, and says why it does not.
+async fn refused(tunnel: &mut TcpTunnel) -> StreamEnd {
+    loop {
+        if let Err(end) = tunnel.send(vec![7; 64 << 10].into()).await {
+            return end;
+        }
+    }
 }
 
 /// The relay broke its connection to the target off.
-async fn assert_reset(stream: &mut TcpStream, what: &str) {
+async fn assert_target_reset(stream: &mut TcpStream, what: &str) {
     let error = tcp::read_to_end(stream).await.expect_err(what);
     assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{what}");
 }

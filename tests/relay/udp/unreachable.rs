@@ -2,35 +2,38 @@
 
 use masque_relay::{
     metrics::{Loss, Way},
-    probe::StreamEnd,
+    probe::{Http, StreamEnd},
 };
 
 use crate::support::{
     Relay, descriptors,
     namespace::{in_namespace, ip},
+    on_versions,
     tunnels::{assert_echoes_udp, open_udp, payloads},
     udp::{self, UdpTarget},
     until,
 };
 
-#[tokio::test]
-async fn c68_a_closed_port_ends_the_tunnel() {
+on_versions!(c68_a_closed_port_ends_the_tunnel: h1 h2 h3);
+
+async fn c68_a_closed_port_ends_the_tunnel(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let closed = udp::closed_port();
     let mut tunnel = client.connect_udp("127.0.0.1", closed.port()).await.unwrap();
-    tunnel.send(b"anyone?").unwrap();
+    tunnel.send_either(b"anyone?").await.unwrap();
     assert_eq!(tunnel.ended().await, StreamEnd::Finished);
     descriptors::none_towards(closed).await;
     assert_eq!(relay.metrics().ended.get("unreachable"), Some(&1));
     relay.finish().await;
 }
 
-#[tokio::test]
-async fn c68_a_packet_too_large_for_the_path_costs_itself() {
+on_versions!(c68_a_packet_too_large_for_the_path_costs_itself: h1 h2 h3);
+
+async fn c68_a_packet_too_large_for_the_path_costs_itself(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let echo = UdpTarget::echo().await;
-    let client = relay.client().await;
+    let client = relay.client_over(http).await;
     let mut tunnel = open_udp(&client, &echo).await;
     // IPv4 has no packet for it: EMSGSIZE.
     tunnel.send_capsule(&vec![7; 65_527]).await.unwrap();
@@ -38,7 +41,7 @@ async fn c68_a_packet_too_large_for_the_path_costs_itself() {
     assert_eq!(tunnel.recv().await.unwrap().payload, "alive");
     assert_eq!(payloads(&echo), [b"alive"]);
     assert_eq!(relay.metrics().lost(Way::Out, Loss::TooBig), 1);
-    assert_echoes_udp(&mut tunnel, b"by datagram").await;
+    assert_echoes_udp(&mut tunnel, b"the best way there is").await;
     relay.finish().await;
 }
 
