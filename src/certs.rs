@@ -1,4 +1,4 @@
-//! Certificates: read one and check that it can be served, and make them (`issue`).
+//! Certificates: read one and check that it can be served, make them (`issue`), pack them for devices (`p12`), and sign with them (`cms`).
 //!
 //! Promises, each with a test:
 //!
@@ -6,9 +6,11 @@
 //! 2. *A private key never leaves*: no `Debug`, no error and no log shows a byte of it.
 //! 3. *One configuration for all workers*: one ticketer, so that a client resumes wherever the kernel sends it.
 
+pub mod cms;
 pub mod facts;
 pub mod files;
 pub mod issue;
+pub mod p12;
 
 use std::{fmt, fs, io, path::Path, path::PathBuf, sync::Arc, time::SystemTime};
 

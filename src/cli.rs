@@ -2,11 +2,13 @@
 
 pub mod cert;
 pub mod check;
+mod credential;
 pub mod dev;
 pub mod echo;
 pub mod explain;
 pub mod log;
 pub mod probe;
+pub mod profile;
 pub mod report;
 pub mod serve;
 
@@ -42,6 +44,9 @@ pub enum Command {
     /// Make and inspect certificates and tokens
     #[command(subcommand, after_help = cert::HELP, disable_help_subcommand = true)]
     Cert(cert::CertCommand),
+    /// Write what devices are told: configuration profile, declaration, Swift; and check one
+    #[command(subcommand, after_help = profile::HELP, disable_help_subcommand = true)]
+    Profile(profile::ProfileCommand),
     /// Open one tunnel through a relay, on stdin and stdout
     #[command(after_help = probe::HELP)]
     Probe(probe::ProbeArguments),
@@ -135,7 +140,7 @@ impl Command {
         match self {
             Self::Serve(arguments) => Some(&mut arguments.overrides),
             Self::Check(arguments) => Some(&mut arguments.overrides),
-            Self::Cert(_) | Self::Probe(_) | Self::Explain(_) => None,
+            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) | Self::Explain(_) => None,
         }
     }
 }

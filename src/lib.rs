@@ -41,6 +41,9 @@ pub mod config;
 // Certificates: load, check, make.
 pub mod certs;
 
+// What devices are told about a relay: profiles, declarations, Swift.
+pub mod profile;
+
 // What the client asks for.
 pub mod request;
 

@@ -3,7 +3,7 @@
 use std::{env, process::ExitCode, time::SystemTime};
 
 use masque_relay::cli::{
-    Arguments, CheckArguments, Command, ServeArguments, cert, check, explain, probe,
+    Arguments, CheckArguments, Command, ServeArguments, cert, check, explain, probe, profile,
     report::{Failure, say},
     serve,
 };
@@ -23,6 +23,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Serve(arguments) => serve(arguments),
         Command::Check(arguments) => check(arguments),
         Command::Cert(command) => cert(command),
+        Command::Profile(command) => profile(command),
         Command::Probe(arguments) => probe(arguments),
         Command::Explain(arguments) => explain::run(arguments),
     }
@@ -40,6 +41,10 @@ fn check(arguments: &CheckArguments) -> Result<(), Failure> {
 
 fn cert(command: &cert::CertCommand) -> Result<(), Failure> {
     cert::run(command, now())
+}
+
+fn profile(command: &profile::ProfileCommand) -> Result<(), Failure> {
+    profile::run(command, now())
 }
 
 fn probe(arguments: &probe::ProbeArguments) -> Result<(), Failure> {

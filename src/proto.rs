@@ -9,6 +9,7 @@
 //! | `head` | a request or response head, verbatim, and its validation | 9114 §4.2, §4.3 |
 //! | `qpack` | field sections, static table only | 9204 |
 //! | `template` | URI templates of CONNECT-UDP | 9298 §2 |
+//! | `url` | a relay's URL | – |
 //! | `datagram` | HTTP Datagrams and their context | 9297 §2, 9298 §5 |
 //! | `capsule` | the Capsule Protocol | 9297 §3 |
 
@@ -23,6 +24,8 @@ pub mod head;
 pub mod qpack;
 
 pub mod template;
+
+pub mod url;
 
 pub mod datagram;
 

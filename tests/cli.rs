@@ -8,6 +8,8 @@ mod check;
 mod explain;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/profile.rs"]
+mod profile;
 #[path = "cli/serve.rs"]
 mod serve;
 

@@ -41,7 +41,7 @@ impl WriteError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Exists { .. } => Some("`--force` replaces it, `--out DIR` writes elsewhere".into()),
+            Self::Exists { .. } => Some("`--force` replaces it, `--out` writes elsewhere".into()),
             Self::Write { .. } => None,
         }
     }
@@ -53,7 +53,7 @@ pub struct NewFile<'a> {
     /// Where.
     pub path: &'a Path,
     /// What.
-    pub text: &'a str,
+    pub text: &'a [u8],
     /// For whom.
     pub access: Access,
 }
@@ -94,7 +94,7 @@ fn write_one(file: &NewFile<'_>, existing: Existing) -> Result<(), WriteError> {
     let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&place).map_err(|source| {
         if source.kind() == io::ErrorKind::AlreadyExists { WriteError::Exists { path: file.path.into() } } else { failed(source) }
     })?;
-    out.write_all(file.text.as_bytes()).and_then(|()| out.sync_all()).map_err(failed)?;
+    out.write_all(file.text).and_then(|()| out.sync_all()).map_err(failed)?;
     if in_the_way.is_some() {
         fs::rename(&place, file.path).map_err(failed)?;
     }
@@ -123,7 +123,7 @@ mod tests {
     fn secrets_are_for_their_owner_and_directories_are_made() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("a/b/key.pem");
-        write(&[NewFile { path: &path, text: "k", access: Access::Owner }], Existing::Keep).unwrap();
+        write(&[NewFile { path: &path, text: b"k", access: Access::Owner }], Existing::Keep).unwrap();
         assert_eq!(mode(&path), 0o600);
         assert_eq!(fs::read_to_string(&path).unwrap(), "k");
     }
@@ -133,7 +133,8 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
         fs::write(&key, "old").unwrap();
-        let files = [NewFile { path: &cert, text: "c", access: Access::Public }, NewFile { path: &key, text: "k", access: Access::Owner }];
+        let files =
+            [NewFile { path: &cert, text: b"c", access: Access::Public }, NewFile { path: &key, text: b"k", access: Access::Owner }];
         let error = write(&files, Existing::Keep).unwrap_err();
         assert!(matches!(&error, WriteError::Exists { path } if *path == key), "{error:?}");
         assert!(error.hint().unwrap().contains("--force"));
@@ -148,7 +149,7 @@ mod tests {
         fs::write(&key, "old").unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
         fs::write(dir.path().join(".key.pem.new"), "stale").unwrap();
-        write(&[NewFile { path: &key, text: "new", access: Access::Owner }], Existing::Replace).unwrap();
+        write(&[NewFile { path: &key, text: b"new", access: Access::Owner }], Existing::Replace).unwrap();
         assert_eq!(mode(&key), 0o600);
         assert_eq!(fs::read_to_string(&key).unwrap(), "new");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -159,7 +160,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
         let path = dir.path().join("file/key.pem");
-        let error = write(&[NewFile { path: &path, text: "k", access: Access::Owner }], Existing::Keep).unwrap_err();
+        let error = write(&[NewFile { path: &path, text: b"k", access: Access::Owner }], Existing::Keep).unwrap_err();
         assert!(matches!(error, WriteError::Write { .. }), "{error:?}");
         assert!(error.to_string().contains("file/key.pem"));
     }

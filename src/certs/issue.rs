@@ -12,8 +12,8 @@ use std::{
 use aws_lc_rs::rand;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType, SerialNumber, string::Ia5String,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, SerialNumber, string::Ia5String,
 };
 use rustls::{
     RootCertStore,
@@ -170,6 +170,12 @@ impl Authority {
         self.leaf(user, Vec::new(), Purpose::Client, lasts, now)
     }
 
+    /// A certificate for one signature (DER), and its key; what it signed outlives it.
+    pub(super) fn signer(&self, now: SystemTime) -> Result<(CertificateDer<'static>, KeyPair), IssueError> {
+        let (certificate, key) = self.issue("masque-relay profiles", Vec::new(), Purpose::Sign, LONGEST, now)?;
+        Ok((certificate.der().clone(), key))
+    }
+
     /// Whether the leaf in `pem` is one of this CA's, and valid `at` this time.
     pub fn issued(&self, pem: &[u8], at: SystemTime) -> bool {
         let verify = || {
@@ -184,6 +190,18 @@ impl Authority {
     }
 
     fn leaf(&self, common_name: &str, san: Vec<SanType>, purpose: Purpose, lasts: Duration, now: SystemTime) -> Result<Pair, IssueError> {
+        let (certificate, key) = self.issue(common_name, san, purpose, lasts, now)?;
+        Ok(Pair { chain: certificate.pem(), key: Zeroizing::new(key.serialize_pem()) })
+    }
+
+    fn issue(
+        &self,
+        common_name: &str,
+        san: Vec<SanType>,
+        purpose: Purpose,
+        lasts: Duration,
+        now: SystemTime,
+    ) -> Result<(Certificate, KeyPair), IssueError> {
         if lasts < DAY || lasts > LONGEST {
             return Err(IssueError::Days { days: lasts.as_secs() / DAY.as_secs() });
         }
@@ -197,11 +215,12 @@ impl Authority {
         params.extended_key_usages = vec![match purpose {
             Purpose::Server => ExtendedKeyUsagePurpose::ServerAuth,
             Purpose::Client => ExtendedKeyUsagePurpose::ClientAuth,
+            // Of the usages there are, the one for signed content.
+            Purpose::Sign => ExtendedKeyUsagePurpose::EmailProtection,
         }];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
-        let chain = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Pair { chain, key: Zeroizing::new(key.serialize_pem()) })
+        Ok((params.signed_by(&key, &self.issuer)?, key))
     }
 }
 
@@ -228,6 +247,7 @@ impl fmt::Debug for Pair {
 enum Purpose {
     Server,
     Client,
+    Sign,
 }
 
 /// What all certificates of ours have in common.

@@ -208,8 +208,8 @@ impl Output {
         let existing = if self.force { Existing::Replace } else { Existing::Keep };
         let (certificate, key) = (self.out.join(certificate), self.out.join(key));
         let files = [
-            NewFile { path: &certificate, text: pem, access: Access::Public },
-            NewFile { path: &key, text: secret, access: Access::Owner },
+            NewFile { path: &certificate, text: pem.as_bytes(), access: Access::Public },
+            NewFile { path: &key, text: secret.as_bytes(), access: Access::Owner },
         ];
         write(&files, existing)?;
         say(format_args!("wrote {} and {}", certificate.display(), key.display()));

@@ -22,11 +22,13 @@ use crate::{
         Identity,
         files::{Access, Existing, NewFile, write},
         issue::{self, Authority},
+        read_chain,
     },
     config::{
         Certificate, Config, Privacy, Token, Versions,
         file::{Settings, Source},
     },
+    profile::{Profile, Relay},
     proto::template::WELL_KNOWN,
 };
 
@@ -48,6 +50,7 @@ struct Files {
     ca_key: PathBuf,
     certificate: Certificate,
     token: PathBuf,
+    profile: PathBuf,
 }
 
 impl Dev {
@@ -82,11 +85,25 @@ impl Dev {
         Ok((config, Self { program: program.into(), files, names, open, http, echo }))
     }
 
+    /// Writes the profile for devices. Only now, since only now the port is known.
+    pub fn write_profile(&self, addresses: &[SocketAddr]) -> Result<(), Failure> {
+        let Some(first) = addresses.first().filter(|_| self.http.h3 || self.http.h2) else { return Ok(()) };
+        let url = url(&for_devices(&self.names), *first);
+        let mut relay = Relay { h3: self.http.h3.then(|| url.clone()), h2: self.http.h2.then_some(url), ..Relay::default() };
+        if !self.open {
+            relay.headers = vec![("Proxy-Authorization".into(), format!("Bearer {}", *self.files.token()?))];
+        }
+        let mut profile = Profile::new("masque-relay, for development", relay);
+        profile.authorities = read_chain(&self.files.ca)?.iter().map(|der| der.to_vec()).collect();
+        write(&[NewFile { path: &self.files.profile, text: &profile.mobileconfig(), access: Access::Owner }], Existing::Replace)?;
+        Ok(())
+    }
+
     /// Says on stderr what there is, and what to try.
     pub fn greet(&self, addresses: &[SocketAddr]) {
         let Some(first) = addresses.first() else { return };
         let url = url(&self.names, *first);
-        let Files { ca, token, .. } = &self.files;
+        let Files { ca, token, profile, .. } = &self.files;
         let mut text = format!("a development relay is at {url}\n");
         let mut line = |name: &str, value: String| writeln!(text, "  {name:<10}{value}").expect("a String takes everything");
         if self.http.h3 {
@@ -103,6 +120,10 @@ impl Dev {
             line("token", format!("in {}, as `Proxy-Authorization: Bearer TOKEN`, or Basic with the user `{USER}`", token.display()));
         }
         line("CA", format!("{}; clients must trust it", ca.display()));
+        if self.http.h3 || self.http.h2 {
+            let what = if self.open { "CA and URLs" } else { "CA, URLs and token" };
+            line("profile", format!("{}: {what}, for an Apple device", profile.display()));
+        }
         line("echo", format!("tcp {}, udp {} (any other target is let through, private ones too)", self.echo.tcp, self.echo.udp));
         text += "try, in this directory:\n";
         let credential = if self.open { String::new() } else { format!(" --token-file {}", shell(&token.to_string_lossy())) };
@@ -137,6 +158,7 @@ impl Files {
             ca_key: dir.join("ca.key"),
             certificate: Certificate { chain: dir.join("cert.pem"), key: dir.join("key.pem") },
             token: dir.join("token"),
+            profile: dir.join("relay.mobileconfig"),
         }
     }
 
@@ -155,7 +177,7 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let token = issue::token();
                 let text = Zeroizing::new(format!("{}\n", *token));
-                write(&[NewFile { path: &self.token, text: &text, access: Access::Owner }], Existing::Keep)?;
+                write(&[NewFile { path: &self.token, text: text.as_bytes(), access: Access::Owner }], Existing::Keep)?;
                 Ok(token)
             }
             Err(error) => Err(Failure::io(format!("cannot read the token {}", self.token.display()), &error)),
@@ -170,8 +192,8 @@ impl Files {
         }
         let pair = authority.server(names, LEAF, now)?;
         let new = [
-            NewFile { path: &self.certificate.chain, text: &pair.chain, access: Access::Public },
-            NewFile { path: &self.certificate.key, text: &pair.key, access: Access::Owner },
+            NewFile { path: &self.certificate.chain, text: pair.chain.as_bytes(), access: Access::Public },
+            NewFile { path: &self.certificate.key, text: pair.key.as_bytes(), access: Access::Owner },
         ];
         Ok(write(&new, Existing::Replace)?)
     }
@@ -193,9 +215,10 @@ impl Files {
             warn!("{} is about to expire: there is a new CA, and clients must trust it anew", self.ca.display());
         }
         let authority = Authority::new("masque-relay development CA", now)?;
+        let key = authority.key_pem();
         let new = [
-            NewFile { path: &self.ca, text: authority.pem(), access: Access::Public },
-            NewFile { path: &self.ca_key, text: &authority.key_pem(), access: Access::Owner },
+            NewFile { path: &self.ca, text: authority.pem().as_bytes(), access: Access::Public },
+            NewFile { path: &self.ca_key, text: key.as_bytes(), access: Access::Owner },
         ];
         write(&new, if there { Existing::Replace } else { Existing::Keep })?;
         Ok(authority)
@@ -251,6 +274,14 @@ fn names(listen: &[SocketAddr], outward: &[IpAddr]) -> Vec<String> {
         }
     }
     each
+}
+
+/// The names with that first under which another device reaches this machine, if there is one.
+fn for_devices(names: &[String]) -> Vec<String> {
+    let (mut outward, own): (Vec<String>, Vec<String>) =
+        names.iter().cloned().partition(|name| name.parse::<IpAddr>().is_ok_and(|ip| !ip.is_loopback()));
+    outward.extend(own);
+    outward
 }
 
 /// Whether `localhost` leads to the first port by either of its addresses: clients take the one or the other.
@@ -335,6 +366,14 @@ mod tests {
             (&["[::]:0"], &["localhost", "::1", "127.0.0.1", "192.168.1.5"]),
         ] {
             assert_eq!(names(&list(listen), &lan), want, "{listen:?}");
+        }
+    }
+
+    #[test]
+    fn a_phone_is_told_an_address_it_can_reach() {
+        for (names, want) in [(&["127.0.0.1", "localhost", "192.168.1.5"][..], "192.168.1.5"), (&["localhost", "127.0.0.1"], "localhost")] {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            assert_eq!(for_devices(&names)[0], want);
         }
     }
 

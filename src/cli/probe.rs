@@ -1,24 +1,23 @@
 //! `probe`: one tunnel on stdin and stdout. Data on stdout, talk on stderr.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, io, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use clap::{
     ArgGroup, Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Stdin, Stdout, stdin, stdout},
     time::{Instant, sleep_until},
 };
 use zeroize::Zeroizing;
 
-use super::report::{Exit, Failure, printable, say};
+use super::{
+    credential::{field, read_token},
+    report::{Exit, Failure, printable, say},
+};
 use crate::probe::{Answer, Client, Http, Options, ProbeError, StreamEnd, TcpTunnel, UdpTunnel};
 
 /// `probe`.
@@ -278,13 +277,6 @@ fn http() -> impl TypedValueParser<Value = Http> {
     })
 }
 
-fn read_token(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let text = fs::read_to_string(path).map_err(|source| {
-        Failure::io(format!("cannot read the token {}", path.display()), &source).hint("`serve --dev` writes one to certs/dev/token")
-    })?;
-    Ok(Zeroizing::new(Zeroizing::new(text).trim().to_owned()))
-}
-
 /// `HOST:PORT`, an IPv6 address in brackets.
 fn target(text: &str) -> Result<Target, String> {
     let wrong =
@@ -300,17 +292,6 @@ fn target(text: &str) -> Result<Target, String> {
         return Err(wrong());
     }
     Ok(Target { host: host.into(), port, text: text.into() })
-}
-
-/// `NAME: VALUE`. The value is not repeated: it may be a credential.
-fn field(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("must be a name, a colon and a value, like `x-relay-token: TOKEN`")?;
-    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| "must start with the name of a field".to_owned())?;
-    let value = value.trim();
-    if HeaderValue::from_str(value).is_err() {
-        return Err("has characters that no field can carry".into());
-    }
-    Ok((name.as_str().into(), value.into()))
 }
 
 const TRUST: &str = "the relay's certificate is not trusted, or the two do not agree on TLS: `--ca FILE` names the CA, and the URL must use a \

@@ -129,8 +129,13 @@ impl From<StartError> for Failure {
 
 /// Prints data on stdout.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same of what may not be text.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| Failure::io("cannot write to stdout", &source))
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|source| Failure::io("cannot write to stdout", &source))
 }
 
 /// Says something on stderr. That nobody can hear it is nobody's error.

@@ -52,6 +52,7 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
         if dev.is_some() { info!("{warning}") } else { warn!("{warning}") }
     }
     if let Some(dev) = &dev {
+        dev.write_profile(server.addresses())?;
         dev.greet(server.addresses());
     }
     print(&ready(identity.names(), server.addresses()))?;

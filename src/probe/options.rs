@@ -14,7 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{Http, ProbeError, pin::Pinned, tickets::Tickets, url::Url};
+use super::{Http, ProbeError, pin::Pinned, tickets::Tickets, url};
 use crate::proto::{
     head::Head,
     settings::{H3_DATAGRAM, Settings},
@@ -142,9 +142,9 @@ impl Options {
 
     /// For `https://HOST[:PORT][/TEMPLATE]`, its name resolved. Trusts nobody yet.
     pub async fn resolve(url: &str) -> Result<Self, ProbeError> {
-        let url = Url::parse(url)?;
+        let url = url::parse(url)?;
         let mut options = Self::new(SocketAddr::new(IpAddr::from([0, 0, 0, 0]), url.port), &url.host);
-        options.addresses = url.addresses().await?;
+        options.addresses = url::addresses(&url).await?;
         options.template = url.template;
         Ok(options)
     }

@@ -1,94 +1,24 @@
-//! `https://HOST[:PORT][/TEMPLATE]`, as a person types it.
+//! A relay's URL, and where it leads.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{io::ErrorKind, net::SocketAddr};
 
 use super::ProbeError;
-use crate::proto::template::Template;
+use crate::proto::url::{Url, UrlError};
 
-/// A relay's URL.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Url {
-    /// A name or an address, without brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
-    /// `None` where the URL has no path.
-    pub(super) template: Option<Template>,
+/// Reads it.
+pub(super) fn parse(text: &str) -> Result<Url, ProbeError> {
+    Url::parse(text).map_err(|error| match error {
+        UrlError::Address(says) => ProbeError::Url { url: text.into(), says },
+        UrlError::Template(source) => ProbeError::Template { source },
+    })
 }
 
-impl Url {
-    pub(super) fn parse(text: &str) -> Result<Self, ProbeError> {
-        let wrong = |says| ProbeError::Url { url: text.into(), says };
-        let rest = text.strip_prefix("https://").ok_or(wrong("it does not start with https://"))?;
-        let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
-        if authority.contains('@') {
-            return Err(wrong("credentials do not belong into it"));
-        }
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => {
-                let (host, port) = rest.split_once(']').ok_or(wrong("a bracket is not closed"))?;
-                if host.parse::<IpAddr>().is_err() {
-                    return Err(wrong("what stands in brackets is no address"));
-                }
-                (host, port.strip_prefix(':').or(port.is_empty().then_some("443")).ok_or(wrong("text follows the bracket"))?)
-            }
-            None => authority.split_once(':').unwrap_or((authority, "443")),
-        };
-        if host.is_empty() {
-            return Err(wrong("it names no host"));
-        }
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or(wrong("its port is not a number from 1 to 65535"))?;
-        let template = match path {
-            "" | "/" => None,
-            path => Some(Template::parse(path).map_err(|source| ProbeError::Template { source })?),
-        };
-        Ok(Self { host: host.into(), port, template })
+/// Every address of the host, in the system's order.
+pub(super) async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, ProbeError> {
+    let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
+    let found: Vec<_> = found.map_err(|source| ProbeError::Resolve { host: url.host.clone(), source })?.collect();
+    if found.is_empty() {
+        return Err(ProbeError::Resolve { host: url.host.clone(), source: ErrorKind::NotFound.into() });
     }
-
-    /// Every address of the host, in the system's order.
-    pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>, ProbeError> {
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let found: Vec<_> = found.map_err(|source| ProbeError::Resolve { host: self.host.clone(), source })?.collect();
-        if found.is_empty() {
-            return Err(ProbeError::Resolve { host: self.host.clone(), source: std::io::ErrorKind::NotFound.into() });
-        }
-        Ok(found)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn host_and_port_are_what_a_person_typed() {
-        for (text, host, port) in [
-            ("https://relay.example", "relay.example", 443),
-            ("https://relay.example:4433/", "relay.example", 4433),
-            ("https://[2001:db8::1]", "2001:db8::1", 443),
-            ("https://[::1]:65535", "::1", 65535),
-            ("https://127.0.0.1:1", "127.0.0.1", 1),
-        ] {
-            assert_eq!(Url::parse(text).unwrap(), Url { host: host.into(), port, template: None }, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_url_says_what_is_wrong() {
-        for (text, says) in [
-            ("http://relay.example", "https"),
-            ("relay.example:443", "https"),
-            ("https://", "no host"),
-            ("https://:443", "no host"),
-            ("https://user:secret@relay.example", "credentials"),
-            ("https://relay.example:0", "port"),
-            ("https://relay.example:65536", "port"),
-            ("https://[::1", "bracket"),
-            ("https://[::1]443", "bracket"),
-            ("https://[relay]:443", "brackets"),
-            ("https://2001:db8::1", "port"),
-        ] {
-            let error = Url::parse(text).unwrap_err();
-            assert!(matches!(error, ProbeError::Url { .. }) && error.to_string().contains(says), "{text}: {error}");
-        }
-    }
+    Ok(found)
 }

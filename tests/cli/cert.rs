@@ -40,7 +40,7 @@ fn nothing_is_overwritten_without_force() {
     -- stderr
     error: cannot write certs/cert.pem: it is there already
 
-    hint: `--force` replaces it, `--out DIR` writes elsewhere
+    hint: `--force` replaces it, `--out` writes elsewhere
     ");
     assert_eq!(home.read("certs/cert.pem"), before);
     home.stdout(&["cert", "server", "other.example", "--force"]);

@@ -2,7 +2,7 @@
 
 use crate::Home;
 
-const PAGES: [&[&str]; 11] = [
+const PAGES: [&[&str]; 16] = [
     &["--help"],
     &["serve", "--help"],
     &["check", "--help"],
@@ -14,6 +14,11 @@ const PAGES: [&[&str]; 11] = [
     &["cert", "client", "--help"],
     &["cert", "inspect", "--help"],
     &["cert", "token", "--help"],
+    &["profile", "--help"],
+    &["profile", "mobileconfig", "--help"],
+    &["profile", "declaration", "--help"],
+    &["profile", "swift", "--help"],
+    &["profile", "lint", "--help"],
 ];
 
 #[test]
@@ -40,6 +45,7 @@ fn the_commands() {
       serve    Run the relay
       check    Check a configuration, or a running relay, without starting one
       cert     Make and inspect certificates and tokens
+      profile  Write what devices are told: configuration profile, declaration, Swift; and check one
       probe    Open one tunnel through a relay, on stdin and stdout
       explain  Explain a log of Apple's client: what it shows, and what would settle the rest
 
@@ -198,6 +204,55 @@ fn cert_server() {
       -h, --help         Print help
 
     Example: masque-relay cert server relay.example 192.0.2.7
+    ");
+}
+
+#[test]
+fn profile() {
+    insta::assert_snapshot!(Home::new().stdout(&["profile", "--help"]), @r"
+    Write what devices are told: configuration profile, declaration, Swift; and check one
+
+    Usage: masque-relay profile <COMMAND>
+
+    Commands:
+      mobileconfig  Write a configuration profile, for any device: install it, or push it by MDM
+      declaration   Write the same as declarations, for MDM and systems of version 27 and later
+      swift         Write the same as Swift: `NERelayManager`, and `RelayHop` for one app
+      lint          Say what a device would refuse about a profile, and where it is a trap
+
+    Options:
+      -h, --help  Print help
+
+    Example: masque-relay profile mobileconfig https://relay.example --token-file token
+    ");
+}
+
+#[test]
+fn profile_mobileconfig() {
+    insta::assert_snapshot!(Home::new().stdout(&["profile", "mobileconfig", "--help"]), @r"
+    Write a configuration profile, for any device: install it, or push it by MDM
+
+    Usage: masque-relay profile mobileconfig [OPTIONS] <URL>
+
+    Options:
+          --token-file <FILE>      The credential, as `Proxy-Authorization: Bearer`
+          --user <NAME>            Whose it is: sent as Basic then
+          --header <NAME: VALUE>   Another field of every request; repeatable
+          --ca <FILE>              A CA that devices do not know, to be trusted (PEM)
+          --raw-public-key <FILE>  Trust the key in FILE, or that of a certificate, instead of a CA
+          --identity <FILE>        The client's certificate: PKCS#12, or PEM with its `.key` beside
+          --password-file <FILE>   What opens that PKCS#12
+          --match <DOMAIN>         Relay only DOMAIN and below it, or `=NAME` alone; repeatable
+          --exclude <DOMAIN>       But not these, written alike; repeatable
+          --name <TEXT>            What the device shows [default: the relay's host]
+          --out <FILE>             Where to write, mode 0600; stdout without it
+          --sign <DIR>             Sign it with the CA in DIR (`ca.pem` and `ca.key`)
+      -h, --help                   Print help
+
+    Seldom: --http 2|3 (one version), --h2-url URL, --second URL and --second-header (a chain of two),
+    --organization TEXT, --locked (no switch on the device), --dns-failover, --force (replace).
+    Example: masque-relay profile mobileconfig https://relay.example --token-file token \
+               --ca certs/ca.pem --match corp.example --out relay.mobileconfig
     ");
 }
 

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::UdpSocket,
+    os::unix::fs::PermissionsExt,
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, TryRecvError, channel},
     thread,
@@ -161,6 +162,7 @@ fn dev_prints_what_to_try() {
           template  https://127.0.0.1:PORT/.well-known/masque/udp/{target_host}/{target_port}/
           token     in certs/dev/token, as `Proxy-Authorization: Bearer TOKEN`, or Basic with the user `dev`
           CA        certs/dev/ca.pem; clients must trust it
+          profile   certs/dev/relay.mobileconfig: CA, URLs and token, for an Apple device
           echo      tcp 127.0.0.1:PORT, udp 127.0.0.1:PORT (any other target is let through, private ones too)
         try, in this directory:
           echo hello | masque-relay probe https://127.0.0.1:PORT --ca certs/dev/ca.pem --token-file certs/dev/token --tcp 127.0.0.1:PORT
@@ -199,6 +201,19 @@ fn dev_keeps_its_files_for_the_next_time() {
     let before = read(&home);
     drop(Relay::dev(&home));
     assert_eq!(read(&home), before);
+}
+
+#[test]
+fn dev_writes_a_profile_that_a_device_would_take() {
+    let home = Home::new();
+    let relay = Relay::dev(&home);
+    let profile = home.read("certs/dev/relay.mobileconfig");
+    assert!(profile.contains(&format!("<string>{}</string>", relay.url)), "{profile}");
+    assert!(profile.contains(&format!("<string>Bearer {}</string>", home.read("certs/dev/token").trim())), "{profile}");
+    let mode = fs::metadata(home.path("certs/dev/relay.mobileconfig")).expect("the profile").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let shown = home.run(&["profile", "lint", "certs/dev/relay.mobileconfig"]);
+    assert!(shown.starts_with("exit 0") && shown.contains("is the device itself"), "{shown}");
 }
 
 #[test]
