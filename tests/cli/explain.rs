@@ -178,7 +178,7 @@ fn with_the_relays_records() {
             against: relay's record: it ended no critical stream
         H4  ruled out  the answer is not 2xx, and stream or connection are aborted in the same flight
             for: it broke off after HTTP was joined and before anything worked
-            against: relay's record: it sent no answer but 2xx
+            against: relay's record: it sent no answer that is not 2xx
 
     what to do to learn more
       on the Mac, before the next try: with which code the client closed, and what it did before
