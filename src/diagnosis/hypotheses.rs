@@ -46,9 +46,9 @@ impl Hypothesis {
         match self {
             Self::H1 => "the client's CONNECTION_CLOSE in the relay's record: a transport code, and its reason",
             Self::H2 => "the relay's record: FIN, RESET or STOP_SENDING on such a stream; the client closes with 0x104",
-            Self::H3 => "a CONNECT sent by `masque-relay probe --tcp`: a status, or a reset; the relay's record has both",
+            Self::H3 => "a CONNECT sent by `probe --tcp`: a status, or a reset; the relay's record has both",
             Self::H4 => "the relay's record: the status, and a close within a millisecond",
-            Self::H5 => "the URL in the profile, and `masque-relay cert inspect` of the certificate",
+            Self::H5 => "the URL in the profile, and `cert inspect` of the certificate",
             Self::H6 => "another request of the same client that succeeded at the same time",
         }
     }

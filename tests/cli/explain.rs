@@ -62,7 +62,7 @@ fn the_real_log() {
         H3  possible   plain CONNECT is answered by a reset of its stream instead of a status
             for: it broke off after HTTP was joined and before anything worked
             for: the target IPv4#124bdc4d:80 is most often reached over TCP, and TCP becomes plain CONNECT
-            settled by: a CONNECT sent by `masque-relay probe --tcp`: a status, or a reset; the relay's record has both
+            settled by: a CONNECT sent by `probe --tcp`: a status, or a reset; the relay's record has both
         H2  possible   the relay stopped, reset or finished a control or QPACK stream
             for: it broke off after HTTP was joined and before anything worked
             settled by: the relay's record: FIN, RESET or STOP_SENDING on such a stream; the client closes with 0x104
@@ -73,7 +73,7 @@ fn the_real_log() {
             for: the log prints the relay as http://192.168.4.197:4433 (whether the profile does is not in it)
             for: the relay is named by an IP address, which the SAN must hold
             against: the handshake was done, so the client let the certificate pass
-            settled by: the URL in the profile, and `masque-relay cert inspect` of the certificate
+            settled by: the URL in the profile, and `cert inspect` of the certificate
         H1  possible   the relay's first flight behind the handshake breaks a transport rule for this client
             for: it broke off right behind the handshake
             against: HTTP was joined first: until then the log shows no complaint about QUIC
@@ -162,7 +162,7 @@ fn with_the_relays_records() {
             for: the relay is named by an IP address, which the SAN must hold
             against: the handshake was done, so the client let the certificate pass
             against: relay's record: a request came over this connection, so the client trusted it
-            settled by: the URL in the profile, and `masque-relay cert inspect` of the certificate
+            settled by: the URL in the profile, and `cert inspect` of the certificate
         H1  possible   the relay's first flight behind the handshake breaks a transport rule for this client
             for: it broke off right behind the handshake
             against: HTTP was joined first: until then the log shows no complaint about QUIC
