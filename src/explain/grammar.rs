@@ -309,6 +309,9 @@ pub fn errno_of(words: &str) -> Option<i32> {
 
 /// `[…]` at the start, with brackets inside it: what it holds, and what follows.
 fn bracket(text: &str) -> Option<(&str, &str)> {
+    if !text.starts_with('[') {
+        return None;
+    }
     let mut depth = 0_u32;
     for (at, byte) in text.bytes().enumerate() {
         match byte {
