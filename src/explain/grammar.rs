@@ -316,7 +316,7 @@ fn bracket(text: &str) -> Option<(&str, &str)> {
     for (at, byte) in text.bytes().enumerate() {
         match byte {
             b'[' => depth += 1,
-            b']' => depth -= 1,
+            b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
         if depth == 0 {

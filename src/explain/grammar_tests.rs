@@ -163,6 +163,8 @@ fn what_is_nobodys_is_nobodys() {
     for message in [
         "[C1] sending",
         "[C1] failed to connect",
+        "[C1] ] x",
+        "[C1]]",
         "[C1] Privacy proxy failed with error ",
         "[C1] read alert, level: warning, description: x",
     ] {
