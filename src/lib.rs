@@ -68,6 +68,9 @@ pub mod server;
 // A small strict client, for the `probe` command, the tests and the benches.
 pub mod probe;
 
+// What an Apple client would find at a relay, and what that means.
+pub mod doctor;
+
 // The log of Apple's client: its framings, its grammar, what it tells of a relay.
 pub mod explain;
 

@@ -5,6 +5,7 @@
 //! | `proto.rs` | variable-length integers | 9000 §16 |
 //! | `codes` | names of error codes | 9000 §20, 9114 §8.1, 9204 §8.3, 9297 §5.2 |
 //! | `settings` | SETTINGS | 9114 §7.2.4 |
+//! | `packet` | QUIC packets, seen from outside | 9000 §17 |
 //! | `frame` | HTTP/3 frames | 9114 §7 |
 //! | `head` | a request or response head, verbatim, and its validation | 9114 §4.2, §4.3 |
 //! | `qpack` | field sections, static table only | 9204 |
@@ -16,6 +17,8 @@
 pub mod codes;
 
 pub mod settings;
+
+pub mod packet;
 
 pub mod frame;
 

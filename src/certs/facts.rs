@@ -62,6 +62,15 @@ pub struct Usage {
     pub server: bool,
     /// By a client (EKU clientAuth).
     pub client: bool,
+    /// There is an extended key usage that says so; without one both are allowed.
+    pub stated: bool,
+}
+
+impl Usage {
+    /// Whether Apple's clients take it from a server: they want it said.
+    pub fn serves_apple(self) -> bool {
+        self.server && self.stated
+    }
 }
 
 impl Facts {
@@ -76,8 +85,10 @@ impl Facts {
             None => Vec::new(),
         };
         let usage = match cert.extended_key_usage().map_err(|error| error.to_string())? {
-            Some(eku) => Usage { server: eku.value.server_auth || eku.value.any, client: eku.value.client_auth || eku.value.any },
-            None => Usage { server: true, client: true },
+            Some(eku) => {
+                Usage { server: eku.value.server_auth || eku.value.any, client: eku.value.client_auth || eku.value.any, stated: true }
+            }
+            None => Usage { server: true, client: true, stated: false },
         };
         let algorithm = &cert.signature_algorithm.algorithm;
         Ok(Self {
@@ -114,7 +125,7 @@ impl Facts {
         say(now < self.not_before, format!("it is valid only from {}: check the clock", utc(self.not_before)));
         say(now <= self.not_after && self.expires_within(SOON, now), format!("it expires on {}: renew it soon", utc(self.not_after)));
         say(self.names.is_empty(), "it has no subject alternative name, and Apple's clients ignore the common name".into());
-        say(!self.usage.server, "its extended key usage lacks serverAuth: Apple's clients refuse it".into());
+        say(!self.usage.serves_apple(), "its extended key usage lacks serverAuth: Apple's clients refuse it".into());
         say(lasts > LONGEST, format!("it is valid for {} days: Apple's clients take 825 at most", lasts.as_secs() / DAY.as_secs()));
         say(self.sha1, "it is signed with SHA-1: Apple's clients refuse it".into());
         say(matches!(self.key, Key::Rsa(bits) if bits < 2048), "its RSA key is shorter than 2048 bits: Apple's clients refuse it".into());
@@ -208,7 +219,7 @@ mod tests {
         let facts = facts(&leaf.chain);
         assert_eq!(facts.complaints(now()), Vec::<String>::new());
         assert_eq!(facts.key, Key::Curve(256));
-        assert_eq!(facts.usage, Usage { server: true, client: false });
+        assert_eq!(facts.usage, Usage { server: true, client: false, stated: true });
     }
 
     type Spoil = fn(&mut Facts);

@@ -73,6 +73,11 @@ impl RawExchange {
         Ok(TcpTunnel { answer, send: self.send, recv: self.recv })
     }
 
+    /// Goes on as a UDP tunnel behind this answer, whatever it says.
+    pub fn into_udp(self, answer: Answer) -> UdpTunnel {
+        UdpTunnel::new(self.send, self.recv, self.flow, answer)
+    }
+
     /// Waits for a 2xx, over HTTP/1.1 for 101, and goes on as a UDP tunnel.
     pub async fn udp(mut self) -> Result<UdpTunnel, ProbeError> {
         let answer = if self.recv.http() == Http::H1 {

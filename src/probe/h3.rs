@@ -78,6 +78,8 @@ pub(super) struct Link {
     pub(super) quic: Arc<Quic>,
     pub(super) endpoint: quinn::Endpoint,
     control: Mutex<quinn::SendStream>,
+    /// Held, or they would end.
+    _qpack: Vec<quinn::SendStream>,
     early_data: bool,
     /// Reads the relay's unidirectional streams and its datagrams; aborted on drop.
     _tasks: JoinSet<()>,
@@ -125,9 +127,15 @@ impl Link {
         let mut tasks = JoinSet::new();
         tasks.spawn(control::watch(quic.clone()));
         tasks.spawn(datagrams::sort(quic.clone()));
-        let control = open_control(&quic).await?;
+        let control = open_critical(&quic, control::CONTROL).await?;
         tasks.spawn(control::watch_ours(quic.clone(), control::CONTROL, control.stopped()));
-        let link = Self { control: Mutex::new(control), quic, endpoint, early_data, _tasks: tasks };
+        let mut qpack = Vec::new();
+        for kind in [control::QPACK_ENCODER, control::QPACK_DECODER].into_iter().filter(|_| quic.shared.options.qpack_streams) {
+            let stream = open_critical(&quic, kind).await?;
+            tasks.spawn(control::watch_ours(quic.clone(), kind, stream.stopped()));
+            qpack.push(stream);
+        }
+        let link = Self { control: Mutex::new(control), _qpack: qpack, quic, endpoint, early_data, _tasks: tasks };
         let options = &link.quic.shared.options;
         if options.settings_when == SettingsWhen::AtOnce {
             link.send_settings(&options.settings).await?;
@@ -252,14 +260,14 @@ fn early(connecting: quinn::Connecting, wanted: bool) -> Result<(quinn::Connecti
     if wanted { connecting.into_0rtt() } else { Err(connecting) }
 }
 
-/// Opens the control stream and writes its type (RFC 9114 §6.2.1); SETTINGS follow when they may.
-async fn open_control(quic: &Quic) -> Result<quinn::SendStream, ProbeError> {
+/// Opens a critical stream and writes its type (RFC 9114 §6.2.1); what else belongs on it follows when it may.
+async fn open_critical(quic: &Quic, kind: u64) -> Result<quinn::SendStream, ProbeError> {
     let open = async {
         let mut stream = quic.connection.open_uni().await?;
-        let mut kind = Vec::new();
-        write_varint(control::CONTROL, &mut kind);
+        let mut bytes = Vec::new();
+        write_varint(kind, &mut bytes);
         // Nothing can refuse the first byte of a stream but the end of the connection.
-        stream.write_all(&kind).await.map_err(|_| quic.connection.close_reason().unwrap_or(quinn::ConnectionError::LocallyClosed))?;
+        stream.write_all(&bytes).await.map_err(|_| quic.connection.close_reason().unwrap_or(quinn::ConnectionError::LocallyClosed))?;
         Ok(stream)
     };
     match within(Some(quic.shared.options.timeout), open).await {

@@ -52,6 +52,8 @@ pub struct Options {
     pub settings: Settings,
     /// When our SETTINGS are sent.
     pub settings_when: SettingsWhen,
+    /// Whether the two streams of QPACK are opened, though nothing is said on them: full clients have them (RFC 9204 §4.2).
+    pub qpack_streams: bool,
     /// Bytes of received datagrams that may wait; `None`: no `max_datagram_frame_size` transport parameter (RFC 9221 §3).
     pub datagram_receive: Option<usize>,
     /// Bytes of datagrams that may wait to be sent; then the oldest are lost.
@@ -82,6 +84,8 @@ pub struct Options {
     pub max_head: usize,
     /// Longest wait for the handshake, for SETTINGS, and for the head of an answer.
     pub timeout: Duration,
+    /// Longest wait for the head of an answer, where it is another.
+    pub answer: Option<Duration>,
     /// Longest wait for anything else: data in a tunnel, a stream's end, GOAWAY, the connection's end. `None`: for ever.
     pub patience: Option<Duration>,
     /// Where the relay's session tickets go, and where one is taken for resumption; see [`Client::again`](super::Client::again).
@@ -127,6 +131,7 @@ impl Options {
             over: None,
             settings: Settings(vec![(H3_DATAGRAM, 1)]),
             settings_when: SettingsWhen::AtOnce,
+            qpack_streams: false,
             datagram_receive: Some(2 << 20),
             datagram_send: 64 << 10,
             max_udp_payload: 1500,
@@ -142,6 +147,7 @@ impl Options {
             alpn: None,
             max_head: 64 << 10,
             timeout: Duration::from_secs(10),
+            answer: None,
             patience: Some(Duration::from_secs(10)),
             tickets: Tickets::default(),
             early_data: false,

@@ -176,7 +176,8 @@ impl RecvHalf {
 
     /// Reads the head of the answer; informational ones (1xx, but for 101 over HTTP/1.1) are passed over.
     pub(super) async fn answer(&mut self) -> Result<Answer, ProbeError> {
-        let limit = self.shared().options.timeout;
+        let options = &self.shared().options;
+        let limit = options.answer.unwrap_or(options.timeout);
         let answer = async {
             match &mut self.0 {
                 Receiving::H1(side) => side.answer().await,

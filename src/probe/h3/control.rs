@@ -277,8 +277,8 @@ impl Incoming {
 /// Stream types (RFC 9114 §6.2, RFC 9204 §4.2).
 pub(super) const CONTROL: u64 = 0x0;
 const PUSH: u64 = 0x1;
-const QPACK_ENCODER: u64 = 0x2;
-const QPACK_DECODER: u64 = 0x3;
+pub(super) const QPACK_ENCODER: u64 = 0x2;
+pub(super) const QPACK_DECODER: u64 = 0x3;
 
 /// Frame types that only matter here (RFC 9114 §7.2).
 const CANCEL_PUSH: u64 = 0x3;

@@ -1,0 +1,99 @@
+//! How the relay says no.
+
+use super::{Check, Found, tcp::not_asked, told};
+use crate::{
+    doctor::{Plan, Visit},
+    probe::{Answer, ProbeError, StreamEnd},
+};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check::both("proxy-status", REFUSALS, &["goaway", "lasts"], proxy_status),
+    Check::both("polite", REFUSALS, &["goaway", "lasts"], polite),
+    Check::both("credential", REFUSALS, &["goaway", "lasts"], credential),
+];
+
+const REFUSALS: &str = "refusals";
+
+fn proxy_status(_: &Plan, visit: &Visit) -> Found {
+    let refused: Vec<_> = visit.answers().filter_map(Result::ok).filter(|answer| !answer.success()).collect();
+    let bare = refused.iter().find(|answer| answer.field("proxy-status").is_none());
+    match (bare, refused.first()) {
+        (None, None) => not_asked(visit),
+        (None, Some(answer)) => Found::ok(format!("a refusal with {} has Proxy-Status", answer.status)),
+        (Some(answer), _) => {
+            let says = format!("a refusal with {} has no Proxy-Status", answer.status);
+            let found = if answer.status < 500 { Found::warn(says) } else { Found::fail(says) };
+            found.hint("clients blame the relay for a bare status, and may drop it: say whose fault it is (RFC 9209)").fault("bare-status")
+        }
+    }
+}
+
+fn polite(_: &Plan, visit: &Visit) -> Found {
+    if let Some(end) = visit.endings().find(|end| matches!(end, StreamEnd::Reset(_) | StreamEnd::Stopped(_))) {
+        return aborted(&format!("behind an answer {end}"));
+    }
+    if visit.resets_everything() {
+        return aborted("every request is reset, whatever it asks for");
+    }
+    let mut refused = visit.refusals().filter(|refusal| refusal.answer.as_ref().is_ok_and(|answer| !answer.success()));
+    match refused.next().and_then(|refusal| refusal.end.as_ref()) {
+        None => not_asked(visit),
+        Some(StreamEnd::Finished) => Found::ok("a refusal ends with the end of the stream"),
+        Some(end) => Found::warn(format!("a refusal does not end: {end}")).hint("finish the stream behind the answer (FIN, END_STREAM)"),
+    }
+}
+
+fn aborted(what: &str) -> Found {
+    Found::fail(what)
+        .hint("a client may never see the answer that a reset follows: finish the stream, and read the request's side to its end")
+        .fault("abort-after-response")
+}
+
+fn credential(plan: &Plan, visit: &Visit) -> Found {
+    if plan.fields.is_empty() {
+        return Found::skip("no credential is given").hint("`--token-file FILE`, `--basic` or `--header`");
+    }
+    let Some(stranger) = &visit.asks.stranger else { return not_asked(visit) };
+    match &stranger.answer {
+        Ok(answer) if answer.success() => {
+            Found::warn("a request without the credential opens a tunnel").hint("is the relay open to everybody? Access must be asked for")
+        }
+        Ok(answer) if answer.status < 500 => Found::ok(format!("a request without the credential is answered with {}", answer.status)),
+        Ok(answer) => Found::ok(format!("a request without the credential opens no tunnel (status {})", answer.status)),
+        Err(error) => Found::skip(format!("a request without the credential is not answered: {}", told(error))),
+    }
+}
+
+impl Visit {
+    /// The requests that were not to open a tunnel, or only to see whether one opens.
+    fn refusals(&self) -> impl Iterator<Item = &super::super::visit::Refusal> {
+        let asks = &self.asks;
+        [&asks.nowhere, &asks.stranger, &asks.well_known, &asks.bare_udp].into_iter().flatten()
+    }
+
+    /// Every answer, or why there was none.
+    fn answers(&self) -> impl Iterator<Item = Result<&Answer, &ProbeError>> {
+        let asks = &self.asks;
+        let talks = [asks.tcp.as_ref().map(|talk| &talk.answer), asks.udp.as_ref().map(|talk| &talk.answer)];
+        self.refusals().map(|refusal| &refusal.answer).chain(talks.into_iter().flatten()).map(Result::as_ref)
+    }
+
+    /// How streams ended behind an answer, tunnels that carried something left out.
+    fn endings(&self) -> impl Iterator<Item = &StreamEnd> {
+        let asks = &self.asks;
+        let tcp = asks.tcp.as_ref().filter(|talk| talk.greeting.back == 0).and_then(|talk| talk.greeting.end.as_ref());
+        let udp = asks.udp.as_ref().filter(|talk| talk.back == 0).and_then(|talk| talk.end.as_ref());
+        self.refusals().filter(|refusal| refusal.answer.is_ok()).filter_map(|refusal| refusal.end.as_ref()).chain(tcp).chain(udp)
+    }
+
+    /// Whether CONNECT and CONNECT-UDP alike are reset without an answer.
+    pub(super) fn resets_everything(&self) -> bool {
+        let reset = |answer: &Result<Answer, ProbeError>| {
+            matches!(answer, Err(ProbeError::Unanswered(StreamEnd::Reset(_) | StreamEnd::Stopped(_))))
+        };
+        let asks = &self.asks;
+        let udp = asks.udp.as_ref().map(|talk| &talk.answer).or(asks.bare_udp.as_ref().map(|asked| &asked.answer));
+        udp.is_some_and(reset)
+            && self.answers().all(|answer| matches!(answer, Err(ProbeError::Unanswered(StreamEnd::Reset(_) | StreamEnd::Stopped(_)))))
+    }
+}

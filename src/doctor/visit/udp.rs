@@ -1,0 +1,187 @@
+//! A UDP tunnel to an echo: payloads that know their tunnel and their number.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Asking;
+use crate::{
+    doctor::Target,
+    probe::{Answer, Http, Means, ProbeError, StreamEnd, UdpTunnel},
+    proto::read_varint,
+};
+
+/// What came of it.
+#[derive(Debug)]
+pub(in crate::doctor) struct UdpTalk {
+    /// The head of the answer.
+    pub(in crate::doctor) answer: Result<Answer, ProbeError>,
+    pub(in crate::doctor) sent: usize,
+    /// Payloads that came back to their tunnel.
+    pub(in crate::doctor) back: usize,
+    /// How they came last.
+    pub(in crate::doctor) means: Option<Means>,
+    /// Payloads of this connection that came under a context which nobody registered.
+    pub(in crate::doctor) strange: usize,
+    /// Payloads that came to another stream than theirs.
+    pub(in crate::doctor) astray: usize,
+    /// What came that is no echo.
+    pub(in crate::doctor) other: usize,
+    /// The shortest way there and back.
+    pub(in crate::doctor) fastest: Option<Duration>,
+    /// Whether a payload sent in a capsule came back; none where that is how all of them go.
+    pub(in crate::doctor) capsule: Option<bool>,
+    /// How the relay ended the stream, if it did.
+    pub(in crate::doctor) end: Option<StreamEnd>,
+}
+
+impl UdpTalk {
+    /// Counts datagrams that no tunnel wanted: quarter stream ID and what followed it.
+    pub(in crate::doctor) fn note_strays(&mut self, strays: &[(u64, Bytes)]) {
+        for (quarter, datagram) in strays {
+            let Some((own, _)) = place(datagram) else { continue };
+            self.astray += usize::from(own != *quarter);
+            self.strange += usize::from(read_varint(datagram).is_some_and(|(context, _)| context != 0));
+        }
+    }
+}
+
+impl Asking<'_> {
+    /// Opens a tunnel and sends `many` payloads.
+    pub(super) async fn udp(&self, target: &Target, many: usize) -> UdpTalk {
+        let limits = &self.plan.limits;
+        let mut talk = UdpTalk {
+            answer: Err(ProbeError::TimedOut { what: "an answer", after: limits.answer }),
+            sent: 0,
+            back: 0,
+            means: None,
+            strange: 0,
+            astray: 0,
+            other: 0,
+            fastest: None,
+            capsule: None,
+            end: None,
+        };
+        let asked = timeout(limits.answer, async {
+            let mut exchange = self.client.request(&self.options.udp_head(&target.host, target.port)).await?;
+            let answer = exchange.answer().await?;
+            Ok::<_, ProbeError>((exchange, answer))
+        });
+        match asked.await {
+            Ok(Ok((exchange, answer))) if answer.success() => {
+                talk.answer = Ok(answer.clone());
+                let mut tunnel = exchange.into_udp(answer);
+                talk.carry(&mut tunnel, many, limits.quiet).await;
+            }
+            Ok(Ok((_, answer))) => talk.answer = Ok(answer),
+            Ok(Err(error)) => talk.answer = Err(error),
+            Err(_) => {}
+        }
+        talk
+    }
+}
+
+impl UdpTalk {
+    async fn carry(&mut self, tunnel: &mut UdpTunnel, many: usize, quiet: Duration) {
+        let id = tunnel.send.id();
+        let tag = if tunnel.send.http() == Http::H3 { id / 4 } else { id };
+        let by_capsule = tunnel.carries_datagrams() && many == MANY;
+        let all = many + if by_capsule { CAPSULES } else { 0 };
+        let mut pending: Vec<Option<Instant>> = vec![None; all];
+        let mut last = Instant::now();
+        while self.sent < all {
+            for number in self.sent..all.min(self.sent + BURST) {
+                let bytes = payload(tag, number);
+                let sent = if number < many { tunnel.send_either(&bytes).await.is_ok() } else { tunnel.send_capsule(&bytes).await.is_ok() };
+                pending[number] = Some(Instant::now());
+                self.sent = number + 1;
+                if !sent {
+                    break;
+                }
+            }
+            last = Instant::now();
+            // What is back at once makes room for the next; what is not may still come.
+            self.collect(tunnel, tag, &mut pending, last + BETWEEN, &mut last).await;
+            if self.end.is_some() {
+                break;
+            }
+        }
+        while self.end.is_none() && pending.iter().any(Option::is_some) {
+            let before = last;
+            self.collect(tunnel, tag, &mut pending, last + quiet, &mut last).await;
+            if last == before {
+                break;
+            }
+        }
+        if by_capsule {
+            // They are judged by themselves.
+            let back = pending[many..self.sent.max(many)].iter().filter(|sent| sent.is_none()).count();
+            self.capsule = Some(back > 0);
+            self.sent = self.sent.min(many);
+            self.back -= back;
+        }
+        self.strange += usize::try_from(tunnel.strange()).unwrap_or(usize::MAX);
+    }
+
+    /// Takes what comes until `until`, or all is back.
+    async fn collect(&mut self, tunnel: &mut UdpTunnel, tag: u64, pending: &mut [Option<Instant>], until: Instant, last: &mut Instant) {
+        while pending.iter().any(Option::is_some) {
+            match timeout_at(until, tunnel.recv()).await {
+                Ok(Ok(packet)) => {
+                    *last = Instant::now();
+                    self.means = Some(packet.means);
+                    match place(&packet.payload) {
+                        Some((own, _)) if own != tag => self.astray += 1,
+                        Some((_, number)) => {
+                            if let Some(sent) = pending.get_mut(number).and_then(Option::take) {
+                                let took = sent.elapsed();
+                                self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
+                                self.back += 1;
+                            }
+                        }
+                        None => self.other += 1,
+                    }
+                }
+                Ok(Err(StreamEnd::TimedOut)) | Err(_) => return,
+                Ok(Err(end)) => {
+                    self.end = Some(end);
+                    return;
+                }
+            }
+            if pending.iter().all(Option::is_none) {
+                return;
+            }
+        }
+    }
+}
+
+/// `masque-relay doctor`, the tunnel and the number.
+fn payload(tag: u64, number: usize) -> Vec<u8> {
+    [MARK, &tag.to_be_bytes(), &(number as u32).to_be_bytes()].concat()
+}
+
+/// The tunnel and the number in a payload of ours, wherever it begins.
+fn place(bytes: &[u8]) -> Option<(u64, usize)> {
+    let at = bytes.windows(MARK.len()).position(|window| window == MARK)? + MARK.len();
+    let tag = u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?);
+    let number = u32::from_be_bytes(bytes.get(at + 8..at + 12)?.try_into().ok()?);
+    Some((tag, number as usize))
+}
+
+/// Payloads of the tunnel that is measured.
+pub(super) const MANY: usize = 48;
+
+/// Payloads of the tunnel beside it.
+pub(super) const FEW: usize = 4;
+
+/// Payloads of the measured tunnel that go in capsules, though datagrams would do.
+const CAPSULES: usize = 12;
+
+/// Payloads sent at once: no relay's queue is too short for them.
+const BURST: usize = 8;
+
+/// Between bursts, if not all is back earlier.
+const BETWEEN: Duration = Duration::from_millis(20);
+
+const MARK: &[u8] = b"masque-relay doctor";
