@@ -154,6 +154,3 @@ const RESOLVE: Duration = Duration::from_secs(6);
 
 /// Addresses tried, one after another.
 const MOST_ADDRESSES: usize = 4;
-
-#[cfg(test)]
-mod tests;

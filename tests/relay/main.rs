@@ -37,6 +37,9 @@ mod targets;
 mod datagrams;
 
 #[cfg(test)]
+mod doctor;
+
+#[cfg(test)]
 mod capsules;
 
 #[cfg(test)]
