@@ -10,6 +10,7 @@ pub mod cms;
 pub mod facts;
 pub mod files;
 pub mod issue;
+pub mod misfits;
 pub mod p12;
 
 use std::{fmt, fs, io, path::Path, path::PathBuf, sync::Arc, time::SystemTime};
@@ -22,12 +23,14 @@ use rustls::{
         CertificateDer, PrivateKeyDer,
         pem::{self, PemObject},
     },
+    server::{ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use zeroize::Zeroizing;
 
 use crate::config::{Certificate, Versions};
 use facts::Facts;
+use misfits::Misfits;
 
 /// A certificate chain with its key, read and understood.
 pub struct Identity {
@@ -36,6 +39,8 @@ pub struct Identity {
     facts: Facts,
     /// The private key, through HKDF-Extract: what other keys are derived from.
     seed: hkdf::Prk,
+    /// Bad certificates in place of this one, where faults are allowed.
+    misfits: Option<Arc<Misfits>>,
 }
 
 /// Why a certificate cannot be served.
@@ -147,7 +152,12 @@ impl Identity {
             }
             Err(source) => return Err(CertError::UnusableKey { path: files.key.clone(), source }),
         }
-        Ok(Self { chain: files.chain.clone(), certified: Arc::new(certified), facts, seed })
+        Ok(Self { chain: files.chain.clone(), certified: Arc::new(certified), facts, seed, misfits: None })
+    }
+
+    /// From now on faults decide about what is shown, and whether a client's certificate is asked for.
+    pub fn misbehave(&mut self, misfits: Arc<Misfits>) {
+        self.misfits = Some(misfits);
     }
 
     /// Refuses an expired, not yet valid or nameless leaf.
@@ -203,8 +213,14 @@ impl Identity {
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(crypto()))
             .with_protocol_versions(versions)
             .map_err(tls)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.certified.clone())));
+            .with_client_cert_verifier(match &self.misfits {
+                None => WebPkiClientVerifier::no_client_auth(),
+                Some(misfits) => Arc::clone(misfits) as Arc<dyn ClientCertVerifier>,
+            })
+            .with_cert_resolver(match &self.misfits {
+                None => Arc::new(SingleCertAndKey::from(self.certified.clone())) as Arc<dyn ResolvesServerCert>,
+                Some(misfits) => Arc::clone(misfits) as Arc<dyn ResolvesServerCert>,
+            });
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.ignore_client_order = true;
         config.ticketer = provider::Ticketer::new().map_err(tls)?;

@@ -6,6 +6,7 @@ mod credential;
 pub mod dev;
 pub mod echo;
 pub mod explain;
+pub mod faults;
 pub mod log;
 pub mod probe;
 pub mod profile;
@@ -64,6 +65,9 @@ pub struct ServeArguments {
     /// What overrides the file.
     #[command(flatten)]
     pub overrides: Overrides,
+    /// How the relay misbehaves.
+    #[command(flatten)]
+    pub faults: faults::FaultArguments,
     /// How the relay logs.
     #[command(flatten)]
     pub log: log::LogArguments,

@@ -22,7 +22,7 @@ use std::{
 use aws_lc_rs::digest;
 use ipnet::IpNet;
 
-use crate::{proto::template::Template, refusal::Denial};
+use crate::{fault::Fault, proto::template::Template, refusal::Denial};
 
 pub use entries::user_name;
 pub use values::listen_address;
@@ -58,6 +58,8 @@ pub struct Config {
     pub quic: Quic,
     /// What is written about clients.
     pub log: Log,
+    /// How it misbehaves on purpose.
+    pub fault: Faults,
 }
 
 impl Config {
@@ -231,6 +233,19 @@ pub enum Retry {
     Always,
 }
 
+/// How a relay misbehaves on purpose.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// It may: faults can be switched on, at the start and while it runs.
+    pub allow: bool,
+    /// Those on from the start.
+    pub on: Vec<Fault>,
+    /// Decides about those that are random.
+    pub seed: u64,
+    /// The CA that issues bad certificates, so that they are bad in one way only; none: one that nobody trusts.
+    pub authority: Option<Certificate>,
+}
+
 /// What is written about clients.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
@@ -283,6 +298,7 @@ impl Default for Config {
             dns: Dns::default(),
             quic: Quic::default(),
             log: Log::default(),
+            fault: Faults::default(),
         }
     }
 }

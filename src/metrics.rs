@@ -38,10 +38,12 @@ pub enum Loss {
     Unread,
     /// The socket said no in a way that costs only this packet.
     Socket,
+    /// The relay misbehaves on purpose.
+    Fault,
 }
 
 /// Number of [`Loss`] variants.
-const LOSSES: usize = 8;
+const LOSSES: usize = 9;
 
 /// The counters of one worker.
 #[derive(Debug, Default)]

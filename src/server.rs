@@ -22,8 +22,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    certs::Identity,
+    certs::{Identity, misfits::Misfits},
     config::Config,
+    fault::Faults,
     listener::{
         quic::{self, Shared},
         tcp,
@@ -48,6 +49,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     warnings: Vec<String>,
     counters: Counters,
+    faults: Arc<Faults>,
     draining: CancellationToken,
     cut: CancellationToken,
     threads: Vec<Thread>,
@@ -69,11 +71,12 @@ struct Thread {
 /// What every worker is made from.
 struct Plan {
     config: Arc<Config>,
-    quic: Shared,
+    quic: Arc<Shared>,
     /// TLS for what comes over TCP.
     tls: Arc<rustls::ServerConfig>,
     policy: Arc<ArcSwap<Policy>>,
     limits: Arc<Limits>,
+    faults: Arc<Faults>,
     draining: CancellationToken,
     cut: CancellationToken,
 }
@@ -84,16 +87,24 @@ impl Server {
         if let Some(addr) = config.open_to_all() {
             return Err(StartError::OpenToAll { addr });
         }
-        let identity = Identity::load(&config.certificate)?;
-        let quic = Shared::new(&config, identity.tls_for_quic()?, h3::STREAMS, |label| identity.derive_key(label))?;
+        if !config.fault.allow && !config.fault.on.is_empty() {
+            return Err(StartError::NoFaults { faults: config.fault.on });
+        }
+        let faults = Arc::new(Faults::new(config.fault.on.iter().copied(), config.fault.seed));
+        let mut identity = Identity::load(&config.certificate)?;
+        if config.fault.allow {
+            identity.misbehave(Misfits::new(&identity, config.fault.authority.as_ref(), Arc::clone(&faults))?);
+        }
+        let quic = Shared::new(&config, identity.tls_for_quic()?, h3::STREAMS, Arc::clone(&faults), |label| identity.derive_key(label))?;
         let workers = config.workers.clamp(1, MAX_WORKERS);
         let tls = identity.tls_for_tcp(config.http, config.tls12)?;
         let Bound { addresses, workers: sockets, mut warnings } = bind_all(&config, workers)?;
         let limits = Limits::new(&config.limits);
         let plan = Arc::new(Plan {
             policy: Arc::new(ArcSwap::from_pointee(Policy::new(&config, addresses.clone()))),
-            quic,
+            quic: Arc::new(quic),
             tls,
+            faults: Arc::clone(&faults),
             limits: Arc::clone(&limits),
             config: Arc::new(config),
             draining: CancellationToken::new(),
@@ -103,6 +114,7 @@ impl Server {
             addresses,
             warnings: Vec::new(),
             counters: Counters { workers: Vec::new(), limits },
+            faults,
             draining: plan.draining.clone(),
             cut: plan.cut.clone(),
             threads: Vec::new(),
@@ -120,6 +132,11 @@ impl Server {
     /// The addresses listened on, in the configuration's order, with the ports that port 0 became.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How it misbehaves; can be changed only where the configuration allows it.
+    pub fn faults(&self) -> &Arc<Faults> {
+        &self.faults
     }
 
     /// What is not as it was asked for, in words.
@@ -253,8 +270,8 @@ async fn work(
         };
         accepting.spawn(quic::accept(
             endpoint,
+            Arc::clone(&plan.quic),
             Arc::clone(&plan.limits),
-            plan.config.quic.retry,
             plan.draining.clone(),
             gone.clone(),
             admit,
@@ -265,7 +282,7 @@ async fn work(
         let admit = move |stream, source, slots| {
             sessions.spawn(session::tcp::serve(stream, source, slots, Arc::clone(&tls), Arc::clone(&worker)));
         };
-        accepting.spawn(tcp::accept(listener, Arc::clone(&plan.limits), plan.draining.clone(), admit));
+        accepting.spawn(tcp::accept(listener, Arc::clone(&plan.limits), Arc::clone(&plan.faults), plan.draining.clone(), admit));
     }
     plan.draining.cancelled().await;
     sessions.close();
@@ -303,6 +320,7 @@ fn listen(plan: &Plan, number: usize, sockets: Sockets, metrics: Arc<Metrics>) -
         limits: Arc::clone(&plan.limits),
         dialer: Dialer::new(resolver, config.timeouts.dns, config.timeouts.connect),
         metrics,
+        faults: Arc::clone(&plan.faults),
         draining: plan.draining.clone(),
         cut: plan.cut.clone(),
         config: Arc::clone(config),

@@ -11,6 +11,7 @@ mod h2;
 pub mod h3;
 mod line;
 mod link;
+mod odd;
 mod requests;
 pub mod tcp;
 mod window;
@@ -26,16 +27,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, Protocol},
-    ended::Ended,
+    ended::{Ended, Reset},
+    fault::{Fault, Faults},
     metrics::Metrics,
     policy::{Permit, Policy, limits::Limits},
     proto::{head::Head, template::Template},
     refusal::{self, Refusal},
     request::Request,
-    tunnel::{self, ClientRead, ClientWrite, Lane, udp},
+    tunnel::{self, ClientRead, ClientWrite, Lane, tcp::Fetter, udp},
     upstream::Dialer,
 };
 use line::Line;
+use odd::Odd;
 
 /// What the sessions of one worker share.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub struct Worker {
     pub dialer: Dialer,
     /// This worker's counters.
     pub metrics: Arc<Metrics>,
+    /// How the relay misbehaves.
+    pub faults: Arc<Faults>,
     /// The relay takes no new work.
     pub draining: CancellationToken,
     /// The grace is over.
@@ -98,6 +103,9 @@ pub trait Exchange: Send + Sized {
 
     /// Answers with no, politely: the client gets the whole answer before anything is cut.
     fn refuse(self, answer: Head) -> impl Future<Output = ()> + Send;
+
+    /// Answers, if at all, and breaks off: what no relay in its right mind does.
+    fn abort(self, answer: Option<Head>, reset: Reset) -> impl Future<Output = ()> + Send;
 }
 
 /// Requests beyond the cap on tunnels that are still answered, with a refusal.
@@ -111,6 +119,9 @@ const DISCARDING: Duration = Duration::from_secs(1);
 /// How long a client may take to make room for an answer, which is a few hundred bytes.
 const ANSWERING: Duration = Duration::from_secs(10);
 
+/// Between an answer and the break that a fault puts behind it: without it the answer would not leave.
+const ABORTING: Duration = Duration::from_millis(50);
+
 /// Milliseconds since, for the log.
 fn ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -120,6 +131,9 @@ fn ms(since: Instant) -> u64 {
 pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker, authenticated: impl FnOnce()) {
     let head = exchange.take_head();
     let mut line = Line::new(client, exchange.number());
+    if let Some(fault) = Odd::of(&head, &worker.faults) {
+        return fault.answer(exchange, &line, worker).await;
+    }
     let opened = tokio::select! {
         opened = open(&head, worker, &mut line, authenticated) => opened,
         ended = exchange.abandoned() => return line.abandoned(&ended, worker),
@@ -131,7 +145,11 @@ pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker
         Ok((permit, Upstream::Udp(flow, address))) => carry_udp(exchange, permit, flow, address, line, worker).await,
         Err(refusal) => {
             line.refused(&refusal, worker);
-            exchange.refuse(refusal.head(&worker.config.name)).await;
+            let answer = refusal.head(&worker.config.name);
+            if worker.faults.on(Fault::AbortAfterResponse) {
+                return exchange.abort(Some(answer), Reset::Cancelled).await;
+            }
+            exchange.refuse(answer).await;
         }
     }
 }
@@ -163,8 +181,9 @@ async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl
         Protocol::Tcp => worker.dialer.tcp(&permit).await.map(|(target, address)| Upstream::Tcp(target, address))?,
         Protocol::Udp => {
             let (socket, address) = worker.dialer.udp(&permit).await?;
-            let flow = udp::Flow::new(socket, worker.config.limits.unanswered_packets, Arc::clone(&worker.metrics))
-                .map_err(|source| Refusal::Exhausted { source })?;
+            let flow =
+                udp::Flow::new(socket, worker.config.limits.unanswered_packets, Arc::clone(&worker.metrics), Arc::clone(&worker.faults))
+                    .map_err(|source| Refusal::Exhausted { source })?;
             Upstream::Udp(Arc::new(flow), address)
         }
     };
@@ -182,6 +201,9 @@ async fn answered<T>(accepting: impl Future<Output = Result<T, Ended>>, cut: &Ca
 async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, address: SocketAddr, line: Line, worker: &Worker) {
     let _open = worker.metrics.tunnel_open();
     let answer = refusal::accepted(&worker.config.name, address, false);
+    if worker.faults.on(Fault::AbortAfterResponse) {
+        return odd::abort(exchange, answer, &line, worker).await;
+    }
     let (read, write, aborted) = match answered(exchange.accept_tcp(answer), &worker.cut).await {
         Ok(halves) => halves,
         Err(ended) => return line.abandoned(&ended, worker),
@@ -192,14 +214,18 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
             ended = aborted => ended,
         }
     };
-    let (ended, totals) = tunnel::tcp::run(read, write, target, worker.config.timeouts.tcp_idle, cut).await;
+    let (ended, totals) = tunnel::tcp::run(read, write, target, worker.config.timeouts.tcp_idle, Fetter::of(&worker.faults), cut).await;
     drop(permit);
     line.tcp_closed(&ended, totals, worker);
 }
 
 async fn carry_udp<E: Exchange>(exchange: E, permit: Permit, flow: Arc<udp::Flow>, address: SocketAddr, line: Line, worker: &Worker) {
     let _open = worker.metrics.tunnel_open();
-    let answer = refusal::accepted(&worker.config.name, address, true);
+    let mut answer = refusal::accepted(&worker.config.name, address, true);
+    odd::capsule_protocol(&mut answer, &worker.faults);
+    if worker.faults.on(Fault::AbortAfterResponse) {
+        return odd::abort(exchange, answer, &line, worker).await;
+    }
     let lane = match answered(exchange.accept_udp(answer, &flow), &worker.cut).await {
         Ok(lane) => lane,
         Err(ended) => return line.abandoned(&ended, worker),

@@ -308,6 +308,12 @@ pub static KEYS: &[Key] = &[
         show: |config| config.quic.socket_buffer.to_string(),
     },
     Key {
+        path: "fault.allow",
+        about: "the relay may misbehave on purpose (`serve --fault`), for tests of clients",
+        read: |value, config| boolean(value).map(|allow| config.fault.allow = allow),
+        show: |config| config.fault.allow.to_string(),
+    },
+    Key {
         path: "log.privacy",
         about: "how much of a target's name is logged: `full`, `domain` (its last two labels), `none`",
         read: |value, config| choice(value, &PRIVACIES).map(|privacy| config.log.privacy = privacy),

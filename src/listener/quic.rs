@@ -9,8 +9,8 @@ use std::{
 
 use aws_lc_rs::{hkdf, hmac};
 use quinn::{
-    ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-    congestion::CubicConfig, crypto::rustls::QuicServerConfig,
+    Connecting, ConnectionError, ConnectionIdGenerator, Endpoint, EndpointConfig, Incoming, MtuDiscoveryConfig, ServerConfig, TokioRuntime,
+    TransportConfig, VarInt, congestion::CubicConfig, crypto::rustls::QuicServerConfig,
 };
 use quinn_proto::ConnectionId;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -21,19 +21,27 @@ use tracing::debug;
 use super::{Pace, socket::ClientSocket};
 use crate::{
     config::{Config, Retry, memory},
+    fault::{Fault, Faults},
     policy::limits::{ConnectionSlots, Limits},
     sys,
 };
 
 /// Length of our connection IDs. Twenty bytes were reported to trouble a client; eight leave seven that nobody can guess.
 const CID_LEN: usize = 8;
+/// RFC 9000 §17.2.
+const LONGEST_CID: usize = 20;
 /// Handshakes of unproven addresses a second and worker, above which a client must prove its address first.
 const UNPROVEN: u32 = 500;
 
 /// What all workers' endpoints share: keys and configuration.
 pub struct Shared {
     server: ServerConfig,
+    /// The same without the transport parameter `max_datagram_frame_size`, for the fault of that name.
+    without_datagrams: Arc<ServerConfig>,
     endpoint: EndpointConfig,
+    cid_length: usize,
+    retry: Retry,
+    faults: Arc<Faults>,
 }
 
 impl Shared {
@@ -43,6 +51,7 @@ impl Shared {
         config: &Config,
         tls: Arc<rustls::ServerConfig>,
         streams: u64,
+        faults: Arc<Faults>,
         derive: impl Fn(&str) -> [u8; 64],
     ) -> Result<Self, quinn::crypto::rustls::NoInitialCipherSuite> {
         let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
@@ -51,14 +60,33 @@ impl Shared {
         server.transport_config(Arc::new(transport(config, streams)));
         server.migration(true);
         server.max_incoming(4096).incoming_buffer_size(64 << 10).incoming_buffer_size_total(64 << 20);
+        let mut without_datagrams = server.clone();
+        let mut transport = transport(config, streams);
+        transport.datagram_receive_buffer_size(None);
+        without_datagrams.transport_config(Arc::new(transport));
         let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &derive("stateless reset"));
-        Ok(Self { server, endpoint: EndpointConfig::new(Arc::new(reset_key)) })
+        Ok(Self {
+            server,
+            without_datagrams: Arc::new(without_datagrams),
+            endpoint: EndpointConfig::new(Arc::new(reset_key)),
+            cid_length: faults.cid().map_or(CID_LEN, usize::from),
+            retry: config.quic.retry,
+            faults,
+        })
+    }
+
+    fn accept(&self, incoming: Incoming) -> Result<Connecting, ConnectionError> {
+        if self.faults.on(Fault::NoDatagramParameter) {
+            return incoming.accept_with(Arc::clone(&self.without_datagrams));
+        }
+        incoming.accept()
     }
 
     /// The endpoint of worker number `worker` on one socket. Must be called on the worker's runtime.
     pub fn endpoint(&self, worker: u8, socket: UdpSocket) -> io::Result<Endpoint> {
         let mut endpoint = self.endpoint.clone();
-        endpoint.cid_generator(move || Box::new(WorkerIds(worker)));
+        let length = self.cid_length;
+        endpoint.cid_generator(move || Box::new(WorkerIds { worker, length }));
         let socket = Arc::new(ClientSocket::new(socket)?);
         Endpoint::new_with_abstract_socket(endpoint, Some(self.server.clone()), socket, Arc::new(TokioRuntime))
     }
@@ -129,11 +157,11 @@ pub fn ask_for_buffers(socket: &UdpSocket, bytes: usize) -> io::Result<Option<St
 /// Lets clients in until the relay drains; each goes to `admit`, or is refused. Then refuses all until `gone`.
 pub async fn accept(
     endpoint: Endpoint,
+    shared: Arc<Shared>,
     limits: Arc<Limits>,
-    retry: Retry,
     draining: CancellationToken,
     gone: CancellationToken,
-    mut admit: impl FnMut(quinn::Connecting, ConnectionSlots),
+    mut admit: impl FnMut(Connecting, ConnectionSlots),
 ) {
     let mut pace = Pace::new(UNPROVEN, Instant::now());
     loop {
@@ -143,12 +171,17 @@ pub async fn accept(
         };
         let Some(incoming) = incoming else { return };
         let source = incoming.remote_address().ip();
+        if shared.faults.on(Fault::TcpOnly) {
+            incoming.ignore();
+            continue;
+        }
         if draining.is_cancelled() {
             incoming.refuse();
             continue;
         }
         let proven = incoming.remote_address_validated();
-        let must_prove = match retry {
+        let must_prove = match shared.retry {
+            _ if shared.faults.on(Fault::Retry) => !proven,
             Retry::Never => false,
             Retry::Load => !proven && pace.is_high(Instant::now()),
             Retry::Always => !proven,
@@ -160,7 +193,7 @@ pub async fn accept(
             continue;
         }
         match limits.connection(source) {
-            Ok(slots) => match incoming.accept() {
+            Ok(slots) => match shared.accept(incoming) {
                 Ok(connecting) => admit(connecting, slots),
                 Err(error) => debug!(%source, %error, "a connection could not be accepted"),
             },
@@ -173,18 +206,22 @@ pub async fn accept(
 }
 
 /// Connection IDs of one worker: byte 0 is free for a load balancer's use, byte 1 is the worker, the rest is random.
-struct WorkerIds(u8);
+struct WorkerIds {
+    worker: u8,
+    length: usize,
+}
 
 impl ConnectionIdGenerator for WorkerIds {
     fn generate_cid(&mut self) -> ConnectionId {
-        let mut id = [0; CID_LEN];
-        aws_lc_rs::rand::fill(&mut id).expect("the system has randomness: TLS could not run without it");
-        id[1] = self.0;
-        ConnectionId::new(&id)
+        let mut id = [0; LONGEST_CID];
+        let id = &mut id[..self.length];
+        aws_lc_rs::rand::fill(id).expect("the system has randomness: TLS could not run without it");
+        id[1] = self.worker;
+        ConnectionId::new(id)
     }
 
     fn cid_len(&self) -> usize {
-        CID_LEN
+        self.length
     }
 
     fn cid_lifetime(&self) -> Option<Duration> {
@@ -215,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_connection_id_names_its_worker() {
-        let mut ids = WorkerIds(3);
+        let mut ids = WorkerIds { worker: 3, length: CID_LEN };
         let (a, b) = (ids.generate_cid(), ids.generate_cid());
         assert_eq!((a[1], b[1], a.len()), (3, 3, CID_LEN));
         assert_ne!(a, b);

@@ -15,7 +15,10 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::policy::limits::{ConnectionSlots, Limits};
+use crate::{
+    fault::{Fault, Faults},
+    policy::limits::{ConnectionSlots, Limits},
+};
 pub use wire::{Outbox, Wire};
 
 /// Connections the kernel completes before the relay has taken them.
@@ -48,6 +51,7 @@ pub fn bind(address: SocketAddr, share_port: bool) -> io::Result<TcpListener> {
 pub async fn accept(
     listener: tokio::net::TcpListener,
     limits: Arc<Limits>,
+    faults: Arc<Faults>,
     draining: CancellationToken,
     mut admit: impl FnMut(TcpStream, SocketAddr, ConnectionSlots),
 ) {
@@ -57,6 +61,7 @@ pub async fn accept(
             () = draining.cancelled() => return,
         };
         match accepted {
+            Ok((stream, _)) if faults.on(Fault::UdpOnly) => reset(&stream),
             Ok((stream, source)) => match limits.connection(source.ip()) {
                 Ok(slots) => match prepare(&stream) {
                     Ok(()) => admit(stream, source, slots),
@@ -83,6 +88,13 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_AGAIN))?;
     // No TCP_USER_TIMEOUT: it would end a client too that is there and does not read for a while (a closed window counts as silence).
     Ok(())
+}
+
+/// Its drop becomes a RST.
+fn reset(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        debug!(%error, "a client cannot be reset");
+    }
 }
 
 /// accept(2): errors of the connection that was to be accepted, which the next one need not share.

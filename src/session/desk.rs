@@ -28,7 +28,10 @@ use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, Wri
 use tokio::sync::watch;
 
 use super::link::Link;
-use crate::proto::{frame, settings::Settings, write_varint};
+use crate::{
+    fault::{Fault, Faults},
+    proto::{codes::h3 as h3_code, frame, settings::Settings, write_varint},
+};
 use inbound::{Breach, Inbound};
 
 /// The control plane of one connection. Must be driven for as long as the connection lives.
@@ -46,6 +49,7 @@ pub(super) struct Control(Arc<Shared>);
 pub(super) struct Over;
 
 struct Shared {
+    faults: Arc<Faults>,
     link: Link,
     /// The client's SETTINGS, once they came.
     settings: watch::Sender<Option<Settings>>,
@@ -58,8 +62,9 @@ struct Shared {
 impl Desk {
     /// Opens our unidirectional streams and writes SETTINGS. Needs the peer's transport parameters: only after
     /// `handshake_data()` resolved, or opening a stream may wait for ever.
-    pub(super) async fn open(link: Link, settings: Settings) -> Result<Self, Over> {
+    pub(super) async fn open(link: Link, settings: Settings, faults: Arc<Faults>) -> Result<Self, Over> {
         let shared = Arc::new(Shared {
+            faults,
             link: link.clone(),
             settings: watch::Sender::new(None),
             control: OnceLock::new(),
@@ -125,6 +130,20 @@ impl Control {
         lock(outbound).queue.extend_from_slice(&frame::encode(frame::GOAWAY, &payload));
         self.0.flush_control(&mut Context::from_waker(Waker::noop()));
     }
+
+    /// Sends what the fault `settings-late` held.
+    pub(super) fn release(&self) {
+        let Some(outbound) = self.0.control.get() else { return };
+        lock(outbound).held = false;
+        self.0.flush_control(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Ends our control stream, which no relay in its right mind does: the fault `finish-control`.
+    pub(super) fn finish(&self) {
+        let Some(outbound) = self.0.control.get() else { return };
+        // It fails where the client has stopped it: then it is over as well.
+        lock(outbound).stream.finish().unwrap_or_default();
+    }
 }
 
 /// quinn behind h3's traits.
@@ -152,8 +171,10 @@ impl<B: Buf> quic::OpenStreams<B> for Transport {
         let opened = ready!(opening.as_mut().poll(cx));
         self.opening = None;
         let stream = opened.map_err(|error| StreamErrorIncoming::ConnectionErrorIncoming { connection_error: connection_error(error) })?;
-        let outbound = Arc::new(Mutex::new(Outbound { stream, queue: BytesMut::new() }));
         let settings = self.settings.take();
+        let faults = &self.shared.faults;
+        let held = settings.is_some() && (faults.settings_late().is_some() || faults.on(Fault::SettingsNever));
+        let outbound = Arc::new(Mutex::new(Outbound { stream, queue: BytesMut::new(), held }));
         if settings.is_some() {
             self.shared.control.get_or_init(|| Arc::clone(&outbound));
         }
@@ -256,11 +277,13 @@ impl<B: Buf> quic::BidiStream<B> for Request {
 struct Outbound {
     stream: quinn::SendStream,
     queue: BytesMut,
+    /// Nothing is sent for now: a fault.
+    held: bool,
 }
 
 impl Outbound {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), quinn::WriteError>> {
-        while !self.queue.is_empty() {
+        while !self.queue.is_empty() && !self.held {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.queue))?;
             self.queue.advance(written);
         }
@@ -316,8 +339,8 @@ struct Peer {
 impl Peer {
     /// Reads on, and gives what h3 may see; an error has closed the connection.
     fn poll_checked(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
-        let Some(stream) = &mut self.stream else { return Poll::Pending };
         loop {
+            let Some(stream) = &mut self.stream else { return Poll::Pending };
             let checked = match ready!(quic::RecvStream::poll_data(stream, cx)) {
                 Ok(Some(chunk)) => self.inbound.feed(chunk),
                 Ok(None) => match self.inbound.ended() {
@@ -340,6 +363,11 @@ impl Peer {
             };
             if let Some(settings) = self.inbound.settings() {
                 self.shared.settings.send_replace(Some(settings));
+                if self.shared.faults.on(Fault::StopClientControl)
+                    && let Some(mut stream) = self.stream.take()
+                {
+                    quic::RecvStream::stop_sending(&mut stream, h3_code::NO_ERROR);
+                }
             }
             if !visible.is_empty() {
                 return Poll::Ready(Ok(Some(visible)));

@@ -14,7 +14,7 @@ mod exchange;
 mod halves;
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     io,
     net::SocketAddr,
     pin::pin,
@@ -42,6 +42,7 @@ use super::{
 };
 use crate::{
     config::memory,
+    fault::Fault,
     listener::{
         Pace,
         tcp::{self, Outbox, Stream},
@@ -70,7 +71,7 @@ type Incoming = (Request<RecvStream>, server::SendResponse<Bytes>);
 pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
     let Accepted { stream, outbox, address, unauthenticated, started, deadline } = accepted;
     let opened = tokio::select! {
-        opened = settings(&worker).handshake(stream) => opened.map_err(|error| words(&error)),
+        opened = open(stream, &worker) => opened.map_err(|error| words(&error)),
         () = sleep_until(deadline) => Err("no HTTP/2 preface in time".into()),
         () = worker.cut.cancelled() => Err("the relay stopped".into()),
     };
@@ -94,11 +95,24 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
     info!(client = %address, http = "h2", ms = ms(started), requests, why, "connection closed");
 }
 
+/// SETTINGS out, and the client's preface in.
+async fn open(stream: Stream, worker: &Worker) -> Result<server::Connection<Stream, Bytes>, h2::Error> {
+    if let Some(late) = worker.faults.settings_late() {
+        sleep(late).await;
+    }
+    if worker.faults.on(Fault::SettingsNever) {
+        pending::<()>().await;
+    }
+    settings(worker).handshake(stream).await
+}
+
 /// What a client must know before it asks, and what it is held to.
 fn settings(worker: &Worker) -> server::Builder {
     let mut builder = server::Builder::new();
+    if !worker.faults.on(Fault::NoExtendedConnect) {
+        builder.enable_connect_protocol();
+    }
     builder
-        .enable_connect_protocol()
         .initial_window_size(memory::STREAM_WINDOW as u32)
         .initial_connection_window_size(memory::WINDOW_BEFORE as u32)
         .max_header_list_size(memory::HEAD as u32)
@@ -176,6 +190,9 @@ impl Session {
         let (mut announced, mut last_words) = (pin!(sleep(ANNOUNCED)), pin!(sleep(LAST_WORDS)));
         let (mut draining, mut cut) = (false, false);
         let mut pace = Pace::new(CANCELLED, Instant::now());
+        if worker.faults.on(Fault::Goaway) {
+            self.close(Reason::NO_ERROR, "the fault `goaway` is on");
+        }
         let end = loop {
             let (idle_now, room, closing) = (self.requests.len() == 0, self.has_room(), self.closing.is_some());
             // A client that has not answered the first GOAWAY by now gets no more.
@@ -247,6 +264,9 @@ impl Session {
 
     fn take(&mut self, (request, respond): Incoming) {
         let worker = Arc::clone(&self.worker);
+        if let Some(code) = worker.faults.close() {
+            return self.close(code.into(), "the fault `close` is on");
+        }
         let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
         let client = Client { address: self.address, http: "h2", full };
         let gate = Arc::clone(&self.gate);

@@ -19,7 +19,7 @@ mod lane;
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -39,6 +39,7 @@ use super::{
 use crate::{
     config::memory,
     ended::Reset,
+    fault::Fault,
     policy::limits::{ConnectionSlots, Slot},
     proto::{
         codes::h3 as code,
@@ -62,8 +63,14 @@ const GOAWAY_FIRST: u64 = (1 << 62) - 4;
 const LAST_PACKETS: Duration = Duration::from_secs(1);
 
 /// What a client must know before it asks: extended CONNECT, HTTP Datagrams, and how large a head may be.
-fn settings() -> Settings {
-    Settings(vec![(MAX_FIELD_SECTION_SIZE, MAX_HEAD as u64), (ENABLE_CONNECT_PROTOCOL, 1), (H3_DATAGRAM, 1)])
+fn settings(worker: &Worker) -> Settings {
+    let mut settings = Settings(vec![(MAX_FIELD_SECTION_SIZE, MAX_HEAD as u64), (ENABLE_CONNECT_PROTOCOL, 1), (H3_DATAGRAM, 1)]);
+    for (fault, left_out) in [(Fault::NoExtendedConnect, ENABLE_CONNECT_PROTOCOL), (Fault::NoH3Datagram, H3_DATAGRAM)] {
+        if worker.faults.on(fault) {
+            settings.0.retain(|(id, _)| *id != left_out);
+        }
+    }
+    settings
 }
 
 /// Serves one connection from its first packet to its last. Answers nothing on its own to a client that breaks QUIC or TLS.
@@ -73,27 +80,28 @@ pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, worker
     let ConnectionSlots { connection: _connection, unauthenticated, .. } = slots;
     let deadline = started + worker.config.timeouts.authenticate;
     let opened = tokio::select! {
-        opened = open(connecting) => opened,
+        opened = open(connecting, &worker) => opened,
         () = sleep_until(deadline) => Err("no handshake in time".into()),
         () = worker.cut.cancelled() => Err("the relay stopped".into()),
     };
-    let (link, desk) = match opened {
+    let (link, desk, settings) = match opened {
         Ok(opened) => opened,
         Err(why) => return debug!(client = %address, http = "h3", ms = ms(started), why, "handshake failed"),
     };
     let _open = worker.metrics.connection_open();
-    let (requests, end) = Session::new(link, desk, address, unauthenticated, Arc::clone(&worker)).run(deadline).await;
+    let (requests, end) = Session::new(link, desk, &settings, address, unauthenticated, Arc::clone(&worker)).run(deadline).await;
     info!(client = %address, http = "h3", ms = ms(started), requests, why = end, "connection closed");
 }
 
 /// SETTINGS leave in the server's first flight. Never without the wait for handshake data: only with it are the client's limits known, and a
 /// stream can be opened.
-async fn open(mut connecting: quinn::Connecting) -> Result<(Link, Desk), String> {
+async fn open(mut connecting: quinn::Connecting, worker: &Worker) -> Result<(Link, Desk, Settings), String> {
     connecting.handshake_data().await.map_err(|error| error.to_string())?;
     let (quinn, _) = connecting.into_0rtt().map_err(|_| "the connection takes no half-RTT data".to_string())?;
     let link = Link::new(quinn);
-    match Desk::open(link.clone(), settings()).await {
-        Ok(desk) => Ok((link, desk)),
+    let settings = settings(worker);
+    match Desk::open(link.clone(), settings.clone(), Arc::clone(&worker.faults)).await {
+        Ok(desk) => Ok((link, desk, settings)),
         Err(_) => Err(link.end().unwrap_or_else(|| "the control stream could not be opened".into())),
     }
 }
@@ -143,12 +151,17 @@ struct Session {
 }
 
 impl Session {
-    fn new(link: Link, desk: Desk, address: SocketAddr, unauthenticated: Slot, worker: Arc<Worker>) -> Self {
-        let datagrams = Datagrams::new(link.clone(), desk.control().settings(), Arc::clone(&worker.metrics));
+    fn new(link: Link, desk: Desk, said: &Settings, address: SocketAddr, unauthenticated: Slot, worker: Arc<Worker>) -> Self {
+        let offered = said.get(H3_DATAGRAM) == Some(1);
+        let datagrams = Datagrams::new(link.clone(), desk.control().settings(), offered, Arc::clone(&worker.metrics));
         let streams = watch::Sender::new(STREAMS);
         let mut plumbing = JoinSet::new();
         plumbing.spawn(Arc::clone(&datagrams).pump(streams.subscribe()));
         plumbing.spawn(Arc::clone(&datagrams).drain_back());
+        if let Some(late) = worker.faults.settings_late() {
+            let control = desk.control();
+            plumbing.spawn(sleep(late).map(move |()| control.release()));
+        }
         Self {
             link,
             desk,
@@ -172,6 +185,8 @@ impl Session {
         let worker = Arc::clone(&self.worker);
         let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
         let mut silence = std::pin::pin!(sleep_until(deadline));
+        let mut draining = false;
+        self.misbehave();
         loop {
             tokio::select! {
                 _ = self.desk.drive() => break,
@@ -190,7 +205,10 @@ impl Session {
                 () = &mut silence, if !gate.is_open() => {
                     self.link.close(code::NO_ERROR, "no authenticated request in time");
                 }
-                () = worker.draining.cancelled(), if matches!(self.leaving, Leaving::No) => self.announce(),
+                () = worker.draining.cancelled(), if !draining => {
+                    draining = true;
+                    self.announce();
+                }
                 () = announced(&mut self.leaving) => self.reject_from_now_on(),
                 () = worker.cut.cancelled() => {
                     // Each tunnel ends for that reason first, and says so to its client.
@@ -199,7 +217,7 @@ impl Session {
                     self.link.close(code::NO_ERROR, "the relay stopped");
                 }
             }
-            if matches!(self.leaving, Leaving::Closed(_)) && self.is_idle() {
+            if draining && matches!(self.leaving, Leaving::Closed(_)) && self.is_idle() {
                 self.last_packets().await;
                 self.link.close(code::NO_ERROR, "the relay is drained");
             }
@@ -207,6 +225,16 @@ impl Session {
         self.heads.clear();
         self.finish_requests().await;
         (self.requests.count, self.link.end().unwrap_or_else(|| "the connection ended".into()))
+    }
+
+    /// The faults of a connection that do not wait for a request.
+    fn misbehave(&mut self) {
+        if self.worker.faults.on(Fault::FinishControl) {
+            self.desk.control().finish();
+        }
+        if self.worker.faults.on(Fault::Goaway) {
+            self.reject_from_now_on();
+        }
     }
 
     /// Stream credit holds the client back while too many heads are half read, or too many requests open.
@@ -242,6 +270,9 @@ impl Session {
     /// A request whose head is whole: it gets a task of its own.
     fn serve(&mut self, ready: Ready) {
         let worker = Arc::clone(&self.worker);
+        if let Some(code) = worker.faults.close() {
+            return self.link.close(code.into(), "the fault `close` is on");
+        }
         let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
         let client = Client { address: self.address, http: "h3", full };
         let gate = Arc::clone(&self.gate);
@@ -281,6 +312,9 @@ impl Session {
 
     /// The first GOAWAY says that the relay is going, and takes nothing back.
     fn announce(&mut self) {
+        if let Leaving::Closed(_) = self.leaving {
+            return; // a fault has said more already
+        }
         self.desk.control().goaway(GOAWAY_FIRST);
         // One round trip, in which requests may still be under way to us.
         self.leaving = Leaving::Announced(Box::pin(sleep(self.link.rtt().min(Duration::from_secs(1)))));
