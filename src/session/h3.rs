@@ -152,7 +152,8 @@ struct Session {
 
 impl Session {
     fn new(link: Link, desk: Desk, said: &Settings, address: SocketAddr, unauthenticated: Slot, worker: Arc<Worker>) -> Self {
-        let offered = said.get(H3_DATAGRAM) == Some(1);
+        // A connection without the parameter cannot send datagrams either: quinn has one switch for both.
+        let offered = said.get(H3_DATAGRAM) == Some(1) && !worker.faults.on(Fault::NoDatagramParameter);
         let datagrams = Datagrams::new(link.clone(), desk.control().settings(), offered, Arc::clone(&worker.metrics));
         let streams = watch::Sender::new(STREAMS);
         let mut plumbing = JoinSet::new();

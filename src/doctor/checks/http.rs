@@ -6,7 +6,7 @@ use super::{Check, Found, ms, quic::CONNECTION, told};
 use crate::{
     certs::facts::hex,
     doctor::{Plan, Visit, visit::Arrival},
-    probe::{CriticalEnd, Http, Layer, ProbeError},
+    probe::{Closed, CriticalEnd, Http, Layer, ProbeError},
     proto::{
         codes,
         settings::{ENABLE_CONNECT_PROTOCOL, H3_DATAGRAM},
@@ -138,8 +138,8 @@ fn rules(_: &Plan, visit: &Visit) -> Found {
 fn goaway(_: &Plan, visit: &Visit) -> Found {
     match (&visit.goaways[..], &visit.closed) {
         ([], _) => Found::ok("no GOAWAY"),
-        (_, Some(_)) => Found::skip("needs: lasts"),
-        ([first, ..], None) => Found::fail(format!("the relay sent GOAWAY {first} to a new connection"))
+        (_, Some(closed)) if !farewell(closed) => Found::skip("needs: lasts"),
+        ([first, ..], _) => Found::fail(format!("the relay sent GOAWAY {first} to a new connection"))
             .hint("it takes no requests: is it shutting down, or a front end of it?")
             .fault("goaway"),
     }
@@ -148,6 +148,7 @@ fn goaway(_: &Plan, visit: &Visit) -> Found {
 fn lasts(_: &Plan, visit: &Visit) -> Found {
     match &visit.closed {
         None => Found::ok("the relay keeps the connection open"),
+        Some(closed) if farewell(closed) => Found::skip("needs: goaway"),
         Some(closed) if closed.by_peer && closed.layer == Layer::Application => Found::fail(format!("the connection was {closed}"))
             .hint("clients log this as an abort: the relay's record says why it did so")
             .fault("close"),
@@ -162,6 +163,11 @@ fn migration(_: &Plan, visit: &Visit) -> Found {
         Some(false) => Found::warn("the connection does not go on from another port")
             .hint("devices move between Wi-Fi and cellular: connections must survive that (RFC 9000 section 9); a load balancer must steer by connection ID"),
     }
+}
+
+/// The connection ended with a GOAWAY that accuses nobody: over HTTP/2 a client goes by itself then.
+fn farewell(closed: &Closed) -> bool {
+    closed.by_peer && closed.layer == Layer::Application && closed.code == 0
 }
 
 /// TLS over TCP failed, and not TCP.
