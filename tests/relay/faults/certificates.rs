@@ -115,12 +115,12 @@ async fn each_certificate_is_bad_in_its_own_way_alone() {
 async fn a_strict_client_says_what_is_wrong() {
     let relay = Relay::spawn(|config| config.fault.allow = true).await;
     for (fault, says) in [
-        ("cert-self-signed", "UnknownIssuer"),
-        ("cert-expired", "Expired"),
-        ("cert-future", "NotValidYet"),
-        ("cert-name", "NotValidForName"),
-        ("cert-no-san", "NotValidForName"),
-        ("cert-no-chain", "UnknownIssuer"),
+        ("cert-self-signed", "unknownissuer"),
+        ("cert-expired", "expired"),
+        ("cert-future", "not valid"),
+        ("cert-name", "not valid for name"),
+        ("cert-no-san", "not valid for name"),
+        ("cert-no-chain", "unknownissuer"),
         ("cert-no-eku", ""),
         ("cert-long", ""),
     ] {
@@ -130,7 +130,8 @@ async fn a_strict_client_says_what_is_wrong() {
             match probe::Client::open(options(&relay, http)).await {
                 Ok(_) => assert_eq!(says, "", "{fault} over {http}"),
                 Err(error) => {
-                    let error = format!("{error:?}");
+                    // The one prints the words of an error, the other its name.
+                    let error = format!("{error:?}").replace("NotValid", "not valid ").to_lowercase();
                     assert!(says != "" && error.contains(says), "{fault} over {http}: {error}");
                 }
             }
