@@ -102,7 +102,7 @@ async fn open(mut stream: Stream, worker: &Worker) -> Result<server::Connection<
     }
     if worker.faults.on(Fault::SettingsNever) {
         // Until the client gives up.
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map_or((), drop);
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.unwrap_or_default();
         return Err(Reason::SETTINGS_TIMEOUT.into());
     }
     settings(worker).handshake(stream).await

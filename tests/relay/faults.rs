@@ -9,8 +9,10 @@ mod tunnels;
 use std::time::Duration;
 
 use masque_relay::{
+    config::Config,
     fault::Fault,
     probe::{self, Http, Options, ProbeError, TcpTunnel, UdpTunnel},
+    server::Server,
 };
 
 use crate::support::{Relay, tcp::TcpEcho, udp::UdpTarget};
@@ -63,10 +65,9 @@ async fn udp(client: &probe::Client, echo: &UdpTarget) -> Result<UdpTunnel, Prob
 
 #[tokio::test]
 async fn faults_that_are_not_allowed_keep_a_relay_from_starting() {
-    let mut config = masque_relay::config::Config::default();
-    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let mut config = Config { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Config::default() };
     config.fault.on = vec![Fault::Goaway];
-    let error = masque_relay::server::Server::start(config).unwrap_err();
+    let error = Server::start(config).unwrap_err();
     assert_eq!(error.to_string(), "cannot start with the fault `goaway`: this relay may not misbehave");
     assert!(error.hint().unwrap().contains("`allow = true` under `[fault]`"));
 }
