@@ -11,10 +11,10 @@ use crate::{
 /// How a relay is told to misbehave.
 #[derive(Debug, Args)]
 pub struct FaultArguments {
-    /// Misbehave in one named way; repeatable; `--fault help` lists them
+    /// Misbehave; repeatable; `--fault help` lists the ways
     #[arg(long, value_name = "NAME[=ARG]", env = "MASQUE_RELAY_FAULT", hide_env = true, value_delimiter = ',', value_parser = wanted)]
     pub fault: Vec<Wanted>,
-    /// What faults that are random draw from
+    /// Of faults that are random
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub seed: u64,
 }

@@ -157,7 +157,7 @@ impl Signals {
 /// Beneath the help of `serve`.
 pub const HELP: &str = "\
 A flag overrides the environment (MASQUE_RELAY_CONFIG, _LISTEN, _CERT, _KEY, _WORKERS, _OPEN,
-_ALLOW_PRIVATE, _NO_H2, _NO_H3, _FAULT, _LOG, _LOG_FORMAT), and that the file. `ready URL` on stdout: it listens.
+_ALLOW_PRIVATE, _NO_H2, _NO_H3, _FAULT, _LOG, _LOG_FORMAT), and that the file. Says `ready URL`.
 Example: masque-relay serve --config /etc/masque-relay/relay.toml";
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ use crate::proto::read_varint;
 
 /// What the relay announced at first. Clones share it: the first connection made with them fills it.
 #[derive(Clone, Debug, Default)]
-pub struct Parameters(Arc<OnceLock<Vec<(u64, Vec<u8>)>>>);
+pub struct Parameters(Arc<OnceLock<Values>>);
+
+/// Identifiers with their values, as they came.
+type Values = Vec<(u64, Vec<u8>)>;
 
 impl Parameters {
     /// Whether they have come.
@@ -45,7 +48,7 @@ impl Parameters {
 }
 
 /// Identifier and value of each. quinn wrote them, so they are well-formed.
-fn split(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
+fn split(mut bytes: &[u8]) -> Values {
     let mut all = Vec::new();
     while let Some((id, at)) = read_varint(bytes)
         && let Some((length, more)) = read_varint(&bytes[at..])

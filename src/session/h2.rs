@@ -14,7 +14,7 @@ mod exchange;
 mod halves;
 
 use std::{
-    future::{pending, poll_fn},
+    future::poll_fn,
     io,
     net::SocketAddr,
     pin::pin,
@@ -96,12 +96,14 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
 }
 
 /// SETTINGS out, and the client's preface in.
-async fn open(stream: Stream, worker: &Worker) -> Result<server::Connection<Stream, Bytes>, h2::Error> {
+async fn open(mut stream: Stream, worker: &Worker) -> Result<server::Connection<Stream, Bytes>, h2::Error> {
     if let Some(late) = worker.faults.settings_late() {
         sleep(late).await;
     }
     if worker.faults.on(Fault::SettingsNever) {
-        pending::<()>().await;
+        // Until the client gives up.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.unwrap_or_default();
+        return Err(Reason::SETTINGS_TIMEOUT.into());
     }
     settings(worker).handshake(stream).await
 }

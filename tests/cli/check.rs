@@ -111,6 +111,9 @@ fn what_is_meant_is_shown_with_its_sources() {
     retry = "load"                                # default
     socket_buffer = 4194304                       # default
 
+    [fault]
+    allow = false                                 # default
+
     [log]
     privacy = "domain"                            # default
 

@@ -61,4 +61,7 @@ mod h1;
 mod tls;
 
 #[cfg(test)]
+mod faults;
+
+#[cfg(test)]
 mod workers;
