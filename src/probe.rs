@@ -43,7 +43,7 @@ pub use options::{Options, SettingsWhen};
 pub use parameters::Parameters;
 pub use stream::{RecvHalf, SendHalf};
 pub use tickets::{MAX_TICKETS, Tickets};
-pub use tunnel::{Means, Packet, TcpTunnel, UdpTunnel};
+pub use tunnel::{Means, Packet, STRANGE_KEPT, TcpTunnel, UdpTunnel};
 pub use version::Http;
 
 /// Opens a connection to the relay at `https://HOST[:PORT][/TEMPLATE]`; `change` gets the options before they are used, to add trust and

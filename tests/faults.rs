@@ -17,7 +17,7 @@ use masque_relay::{
 use rig::Rig;
 
 /// Relays examined at once: most of the time they wait.
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 24;
 
 #[tokio::test]
 async fn a_healthy_relay_raises_none() {

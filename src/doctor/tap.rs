@@ -17,6 +17,8 @@ use quinn::{
     udp::{RecvMeta, Transmit},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::proto::packet::{Kind, packets};
 
 /// The socket.
@@ -24,6 +26,7 @@ use crate::proto::packet::{Kind, packets};
 pub(super) struct Tap {
     socket: Arc<dyn AsyncUdpSocket>,
     state: Mutex<State>,
+    answered: CancellationToken,
 }
 
 /// What passed.
@@ -63,7 +66,7 @@ impl Tap {
         let socket = UdpSocket::bind(local)?;
         let runtime = quinn::default_runtime().ok_or(io::ErrorKind::Unsupported)?;
         let state = State { holding: true, ..State::default() };
-        Ok(Self { socket: runtime.wrap_udp_socket(socket)?, state: Mutex::new(state) })
+        Ok(Self { socket: runtime.wrap_udp_socket(socket)?, state: Mutex::new(state), answered: CancellationToken::new() })
     }
 
     /// Lets go of what was held, and holds no more.
@@ -81,6 +84,11 @@ impl Tap {
             // What does not leave is lost, as packets are: quinn sends it again.
             drop(self.socket.try_send(&transmit));
         }
+    }
+
+    /// Waits until something came back.
+    pub(super) async fn answered(&self) {
+        self.answered.cancelled().await;
     }
 
     /// What passed so far.
@@ -148,6 +156,7 @@ impl AsyncUdpSocket for Tap {
     fn poll_recv(&self, cx: &mut Context<'_>, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> Poll<io::Result<usize>> {
         let received = self.socket.poll_recv(cx, bufs, meta);
         if let Poll::Ready(Ok(count)) = received {
+            self.answered.cancel();
             let mut state = self.state();
             let holding = state.holding;
             for (buf, meta) in bufs.iter().zip(&*meta).take(count) {

@@ -124,7 +124,14 @@ impl Visit {
         };
         let mut opening = options.clone();
         opening.over = tap.clone().map(|tap| tap as Arc<dyn quinn::AsyncUdpSocket>);
-        match Client::open(opening).await {
+        let (opened, smaller) = tokio::join!(Client::open(opening), async {
+            match &tap {
+                Some(tap) => small(plan, address, tap).await,
+                None => false,
+            }
+        });
+        visit.smaller = smaller;
+        match opened {
             Ok(client) => {
                 visit.opened = Ok(client.handshake());
                 visit.seen = witness.seen();
@@ -139,9 +146,6 @@ impl Visit {
         }
         if let Some(tap) = &tap {
             visit.wire = tap.wire();
-        }
-        if http == Http::H3 && visit.opened.is_err() && !visit.wire.answered {
-            visit.smaller = small(plan, address).await;
         }
         visit
     }
@@ -264,12 +268,16 @@ fn options(plan: &Plan, http: Http, address: SocketAddr, witness: &Arc<Witness>)
     options
 }
 
-/// A handshake in packets that every network must carry.
-async fn small(plan: &Plan, address: SocketAddr) -> bool {
+/// Where nothing has answered for a while: whether it does to a handshake in packets that every network must carry.
+async fn small(plan: &Plan, address: SocketAddr, tap: &Tap) -> bool {
+    if timeout(plan.limits.handshake / 3, tap.answered()).await.is_ok() {
+        return false;
+    }
     let witness = Witness::new(None);
     let mut options = options(plan, Http::H3, address, &witness);
     options.initial_mtu = 1200;
     options.mtu_discovery = false;
+    options.timeout = plan.limits.handshake * 2 / 3;
     Client::open(options).await.is_ok()
 }
 

@@ -1,6 +1,7 @@
 //! Tunnels: bytes both ways, or payloads both ways.
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{Answer, ProbeError, RecvHalf, SendHalf, StreamEnd, h3::Flow, shared::within};
 use crate::{
@@ -98,7 +99,7 @@ pub struct UdpTunnel {
     capsules: Capsules,
     rest: Bytes,
     ended: Option<StreamEnd>,
-    strange: u64,
+    strange: Vec<(Instant, Bytes)>,
 }
 
 /// A UDP payload from the target.
@@ -121,7 +122,7 @@ pub enum Means {
 
 impl UdpTunnel {
     pub(super) fn new(send: SendHalf, recv: RecvHalf, flow: Option<Flow>, answer: Answer) -> Self {
-        Self { answer, send, recv, flow, capsules: Capsules::default(), rest: Bytes::new(), ended: None, strange: 0 }
+        Self { answer, send, recv, flow, capsules: Capsules::default(), rest: Bytes::new(), ended: None, strange: Vec::new() }
     }
 
     /// What its datagrams start with. Panics where there are no datagrams: they are HTTP/3's.
@@ -179,9 +180,9 @@ impl UdpTunnel {
         within(patience, self.recv_patiently()).await.unwrap_or(Err(StreamEnd::TimedOut))
     }
 
-    /// How many datagrams and DATAGRAM capsules of another context were passed over so far.
-    pub fn strange(&self) -> u64 {
-        self.strange
+    /// What came under another context and was passed over since this was last asked, and when; [`STRANGE_KEPT`] at most.
+    pub fn take_strange(&mut self) -> Vec<(Instant, Bytes)> {
+        std::mem::take(&mut self.strange)
     }
 
     /// Throws payloads away until the relay ends the request stream, and says how.
@@ -208,9 +209,9 @@ impl UdpTunnel {
             // Datagrams first: those that came before the end of the stream are still given out.
             tokio::select! {
                 biased;
-                datagram = next_datagram(&mut self.flow) => match Datagram::parse(datagram) {
+                datagram = next_datagram(&mut self.flow) => match Datagram::parse(datagram.clone()) {
                     Datagram::Udp(payload) => return Ok(Packet { payload, means: Means::Datagram }),
-                    Datagram::UnknownContext(_) => self.strange += 1,
+                    Datagram::UnknownContext(_) => self.note_strange(datagram),
                     Datagram::Truncated => return Err(self.recv.violated(Reset::Datagram, "a datagram without context ID (RFC 9298 §5)")),
                     Datagram::TooLong => return Err(self.recv.violated(Reset::Datagram, "a UDP payload above 65527 bytes (RFC 9298 §5)")),
                 },
@@ -226,9 +227,9 @@ impl UdpTunnel {
     fn next_in_capsules(&mut self) -> Result<Option<Bytes>, StreamEnd> {
         loop {
             match self.capsules.next(&mut self.rest) {
-                Ok(Some(Capsule::Datagram(value))) => match Datagram::parse(value) {
+                Ok(Some(Capsule::Datagram(value))) => match Datagram::parse(value.clone()) {
                     Datagram::Udp(payload) => return Ok(Some(payload)),
-                    Datagram::UnknownContext(_) => self.strange += 1,
+                    Datagram::UnknownContext(_) => self.note_strange(value),
                     Datagram::Truncated | Datagram::TooLong => {
                         return Err(self.recv.violated(Reset::Datagram, "a DATAGRAM capsule without a UDP payload (RFC 9298 §5)"));
                     }
@@ -237,6 +238,12 @@ impl UdpTunnel {
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(self.recv.violated(Reset::Datagram, format!("{error} (RFC 9297 §3.3)"))),
             }
+        }
+    }
+
+    fn note_strange(&mut self, datagram: Bytes) {
+        if self.strange.len() < STRANGE_KEPT {
+            self.strange.push((Instant::now(), datagram));
         }
     }
 
@@ -255,3 +262,6 @@ async fn next_datagram(flow: &mut Option<Flow>) -> Bytes {
         None => std::future::pending().await,
     }
 }
+
+/// Datagrams of another context that are kept.
+pub const STRANGE_KEPT: usize = 64;

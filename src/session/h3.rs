@@ -159,9 +159,16 @@ impl Session {
         let mut plumbing = JoinSet::new();
         plumbing.spawn(Arc::clone(&datagrams).pump(streams.subscribe()));
         plumbing.spawn(Arc::clone(&datagrams).drain_back());
-        if let Some(late) = worker.faults.settings_late() {
-            let control = desk.control();
-            plumbing.spawn(sleep(late).map(move |()| control.release()));
+        if let Some(late) = worker.faults.settings_late()
+            && !worker.faults.on(Fault::SettingsNever)
+        {
+            let (control, finish) = (desk.control(), worker.faults.on(Fault::FinishControl));
+            plumbing.spawn(sleep(late).map(move |()| {
+                control.release();
+                if finish {
+                    control.finish();
+                }
+            }));
         }
         Self {
             link,
@@ -230,7 +237,9 @@ impl Session {
 
     /// The faults of a connection that do not wait for a request.
     fn misbehave(&mut self) {
-        if self.worker.faults.on(Fault::FinishControl) {
+        let faults = &self.worker.faults;
+        // Behind SETTINGS, whenever they go.
+        if faults.on(Fault::FinishControl) && faults.settings_late().is_none() && !faults.on(Fault::SettingsNever) {
             self.desk.control().finish();
         }
         if self.worker.faults.on(Fault::Goaway) {

@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    thread::{self, JoinHandle},
     time::{Duration, SystemTime},
 };
 
@@ -18,11 +19,18 @@ use masque_relay::{
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What they share.
 pub(crate) struct Rig {
     files: TempDir,
-    echo: Echo,
+    /// On a thread of its own: it must not lose packets because this one is busy.
+    echo: JoinHandle<()>,
+    tcp: Target,
+    udp: Target,
+    stop: CancellationToken,
+    drains: TaskTracker,
     root: CertificateDer<'static>,
     now: SystemTime,
 }
@@ -38,19 +46,29 @@ impl Rig {
         write("chain.pem", &leaf.chain);
         write("key.pem", &leaf.key);
         let root = CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("PEM");
-        Self { files, echo: Echo::start().await.expect("an echo"), root, now }
+        let stop = CancellationToken::new();
+        let (echo, (tcp, udp)) = echo(stop.clone()).await;
+        Self { files, echo, tcp, udp, stop, drains: TaskTracker::new(), root, now }
     }
 
     /// A relay with these faults, seen over these versions.
     pub(crate) async fn examine(&self, faults: &[Fault], versions: &[Http]) -> Report {
-        let server = Server::start(self.config(faults)).expect("the relay starts");
+        let config = self.config(faults);
+        // It waits for its threads; the others go on meanwhile.
+        let started = tokio::task::spawn_blocking(|| Server::start(config));
+        let server = started.await.expect("it does not panic").expect("the relay starts");
         let report = examine(&self.plan(server.addresses(), versions)).await;
-        server.drain(Duration::ZERO).await;
+        // Its clients have gone; the last packets to them are not waited for here.
+        self.drains.spawn(async move { server.drain(Duration::ZERO).await });
         report
     }
 
+    /// Waits until every relay is gone.
     pub(crate) async fn finish(self) {
-        self.echo.finish().await;
+        self.drains.close();
+        self.drains.wait().await;
+        self.stop.cancel();
+        self.echo.join().expect("the echo does not panic");
     }
 
     fn config(&self, faults: &[Fault]) -> Config {
@@ -70,8 +88,8 @@ impl Rig {
         plan.versions = versions.to_vec();
         plan.roots = vec![self.root.clone()];
         plan.fields = vec![("proxy-authorization".into(), "Bearer secret".into())];
-        plan.tcp = Some(Target::parse(&self.echo.tcp.to_string()).expect("an address"));
-        plan.udp = Some(Target::parse(&self.echo.udp.to_string()).expect("an address"));
+        plan.tcp = Some(self.tcp.clone());
+        plan.udp = Some(self.udp.clone());
         // Whatever certificate is shown: it is this relay's.
         plan.trusting = true;
         plan.limits = Limits {
@@ -81,7 +99,7 @@ impl Rig {
             answer: Duration::from_secs(4),
             stall: Duration::from_secs(2),
             quiet: Duration::from_millis(1200),
-            bulk: 192 << 10,
+            bulk: 80 << 10,
         };
         plan
     }
@@ -89,6 +107,22 @@ impl Rig {
     fn file(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
     }
+}
+
+/// An echo, and where it is.
+async fn echo(stop: CancellationToken) -> (JoinHandle<()>, (Target, Target)) {
+    let (started, addresses) = oneshot::channel();
+    let thread = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let echo = Echo::start().await.expect("an echo");
+            let target = |address: SocketAddr| Target::parse(&address.to_string()).expect("an address");
+            started.send((target(echo.tcp), target(echo.udp))).expect("somebody waits for it");
+            stop.cancelled().await;
+            echo.finish().await;
+        });
+    });
+    (thread, addresses.await.expect("the echo starts"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "certificates made now are judged now")]

@@ -32,7 +32,7 @@ fn polite(_: &Plan, visit: &Visit) -> Found {
     if let Some(end) = visit.endings().find(|end| matches!(end, StreamEnd::Reset(_) | StreamEnd::Stopped(_))) {
         return aborted(&format!("behind an answer {end}"));
     }
-    if visit.resets_everything() {
+    if !visit.aborts().is_empty() {
         return aborted("every request is reset, whatever it asks for");
     }
     let mut refused = visit.refusals().filter(|refusal| refusal.answer.as_ref().is_ok_and(|answer| !answer.success()));
@@ -86,14 +86,36 @@ impl Visit {
         self.refusals().filter(|refusal| refusal.answer.is_ok()).filter_map(|refusal| refusal.end.as_ref()).chain(tcp).chain(udp)
     }
 
-    /// Whether CONNECT and CONNECT-UDP alike are reset without an answer.
-    pub(super) fn resets_everything(&self) -> bool {
-        let reset = |answer: &Result<Answer, ProbeError>| {
-            matches!(answer, Err(ProbeError::Unanswered(StreamEnd::Reset(_) | StreamEnd::Stopped(_))))
-        };
+    /// The codes of the aborts that do not look at what was asked: behind an answer, or of every kind of request.
+    pub(super) fn aborts(&self) -> Vec<u64> {
         let asks = &self.asks;
-        let udp = asks.udp.as_ref().map(|talk| &talk.answer).or(asks.bare_udp.as_ref().map(|asked| &asked.answer));
-        udp.is_some_and(reset)
-            && self.answers().all(|answer| matches!(answer, Err(ProbeError::Unanswered(StreamEnd::Reset(_) | StreamEnd::Stopped(_)))))
+        let udp = [&asks.udp, &asks.second]
+            .into_iter()
+            .flatten()
+            .map(|talk| &talk.answer)
+            .chain(asks.bare_udp.as_ref().map(|asked| &asked.answer));
+        let tcp = asks.nowhere.as_ref().map(|asked| &asked.answer).into_iter().chain(asks.tcp.as_ref().map(|talk| &talk.answer));
+        let tcp: Vec<_> = tcp.filter_map(unanswered).collect();
+        let alike = udp.filter_map(unanswered).filter(|code| tcp.contains(code));
+        self.endings().filter_map(cut).chain(alike).collect()
     }
 }
+
+/// The code of a request that was reset without an answer, unless the relay takes no request at all.
+pub(super) fn unanswered(answer: &Result<Answer, ProbeError>) -> Option<u64> {
+    match answer {
+        Err(ProbeError::Unanswered(end)) => cut(end).filter(|code| !REJECTED.contains(code)),
+        _ => None,
+    }
+}
+
+/// The code of a stream that was cut off.
+fn cut(end: &StreamEnd) -> Option<u64> {
+    match end {
+        StreamEnd::Reset(code) | StreamEnd::Stopped(code) => Some(*code),
+        _ => None,
+    }
+}
+
+/// H3_REQUEST_REJECTED and REFUSED_STREAM: try another connection.
+const REJECTED: [u64; 2] = [0x10b, 0x7];

@@ -1,9 +1,9 @@
 //! TCP tunnels: classic CONNECT.
 
-use super::{Check, Found, ms, told};
+use super::{Check, Found, ms, refusals::unanswered, told};
 use crate::{
     doctor::{Plan, Visit, visit::TcpTalk},
-    probe::{Answer, ProbeError, StreamEnd},
+    probe::{Answer, StreamEnd},
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -28,10 +28,10 @@ fn connect(_: &Plan, visit: &Visit) -> Found {
                     .hint("TCP of every app arrives by classic CONNECT: the relay must serve it beside CONNECT-UDP");
             }
             Ok(_) => {}
-            Err(ProbeError::Unanswered(end @ (StreamEnd::Reset(_) | StreamEnd::Stopped(_)))) => {
-                let found = Found::fail(format!("classic CONNECT is not answered: {end}"))
-                    .hint("a CONNECT without :path is well-formed (RFC 9114 section 4.4): answer it with a status");
-                return if visit.resets_everything() { found } else { found.fault("connect-reset") };
+            Err(error) if unanswered(answer).is_some_and(|code| !visit.aborts().contains(&code)) => {
+                return Found::fail(format!("classic CONNECT is not answered: {}", told(error)))
+                    .hint("a CONNECT without :path is well-formed (RFC 9114 section 4.4): answer it with a status")
+                    .fault("connect-reset");
             }
             Err(error) => return Found::fail(format!("classic CONNECT is not answered: {}", told(error))),
         }

@@ -150,7 +150,9 @@ fn delay(_: &Plan, visit: &Visit) -> Found {
     let Some(fastest) = talk.fastest else { return Found::skip("no payload came back to its tunnel") };
     let tcp = visit.asks.tcp.as_ref();
     let greeting = tcp.filter(|tcp| tcp.greeting.whole()).map(|tcp| tcp.greeting.took);
-    let usual = [greeting, tcp.filter(|tcp| tcp.answer.is_ok()).map(|tcp| tcp.took), visit.opened.as_ref().ok().copied()];
+    let answered = tcp.filter(|tcp| tcp.answer.is_ok()).map(|tcp| tcp.took);
+    let usual =
+        [greeting, answered, Some(talk.took), visit.asks.second.as_ref().map(|second| second.took), visit.opened.as_ref().ok().copied()];
     let usual = usual.into_iter().flatten().min().unwrap_or_default();
     if fastest > usual + SLOW {
         return Found::warn(format!("the fastest payload took {}, anything else {}", ms(fastest), ms(usual)))

@@ -17,6 +17,8 @@ use crate::{
 pub(in crate::doctor) struct UdpTalk {
     /// The head of the answer.
     pub(in crate::doctor) answer: Result<Answer, ProbeError>,
+    /// How long the answer took.
+    pub(in crate::doctor) took: Duration,
     pub(in crate::doctor) sent: usize,
     /// Payloads that came back to their tunnel.
     pub(in crate::doctor) back: usize,
@@ -50,9 +52,10 @@ impl UdpTalk {
 impl Asking<'_> {
     /// Opens a tunnel and sends `many` payloads.
     pub(super) async fn udp(&self, target: &Target, many: usize) -> UdpTalk {
-        let limits = &self.plan.limits;
+        let (limits, started) = (&self.plan.limits, Instant::now());
         let mut talk = UdpTalk {
             answer: Err(ProbeError::TimedOut { what: "an answer", after: limits.answer }),
+            took: limits.answer,
             sent: 0,
             back: 0,
             means: None,
@@ -70,6 +73,7 @@ impl Asking<'_> {
         });
         match asked.await {
             Ok(Ok((exchange, answer))) if answer.success() => {
+                talk.took = started.elapsed();
                 talk.answer = Ok(answer.clone());
                 let mut tunnel = exchange.into_udp(answer);
                 talk.carry(&mut tunnel, many, limits.quiet).await;
@@ -91,7 +95,9 @@ impl UdpTalk {
         let mut pending: Vec<Option<Instant>> = vec![None; all];
         let mut last = Instant::now();
         while self.sent < all {
-            for number in self.sent..all.min(self.sent + BURST) {
+            // A relay may send little to a target that has not answered yet (RFC 9298 section 7).
+            let (burst, patience) = if self.sent == 0 { (KNOCK, quiet) } else { (BURST, BETWEEN) };
+            for number in self.sent..all.min(self.sent + burst) {
                 let bytes = payload(tag, number);
                 let sent = if number < many { tunnel.send_either(&bytes).await.is_ok() } else { tunnel.send_capsule(&bytes).await.is_ok() };
                 pending[number] = Some(Instant::now());
@@ -101,8 +107,8 @@ impl UdpTalk {
                 }
             }
             last = Instant::now();
-            // What is back at once makes room for the next; what is not may still come.
-            self.collect(tunnel, tag, &mut pending, last + BETWEEN, &mut last).await;
+            // What is not back at once may still come.
+            self.collect(tunnel, tag, &mut pending, last + patience, &mut last).await;
             if self.end.is_some() {
                 break;
             }
@@ -119,27 +125,27 @@ impl UdpTalk {
             let back = pending[many..self.sent.max(many)].iter().filter(|sent| sent.is_none()).count();
             self.capsule = Some(back > 0);
             self.sent = self.sent.min(many);
-            self.back -= back;
+            self.back -= back.min(self.back);
         }
-        self.strange += usize::try_from(tunnel.strange()).unwrap_or(usize::MAX);
     }
 
     /// Takes what comes until `until`, or all is back.
     async fn collect(&mut self, tunnel: &mut UdpTunnel, tag: u64, pending: &mut [Option<Instant>], until: Instant, last: &mut Instant) {
         while pending.iter().any(Option::is_some) {
-            match timeout_at(until, tunnel.recv()).await {
+            let arrived = timeout_at(until, tunnel.recv()).await;
+            for (at, datagram) in tunnel.take_strange() {
+                *last = at;
+                if place(&datagram).is_some_and(|(own, number)| own == tag && self.took_back(number, at, pending)) {
+                    self.strange += 1;
+                }
+            }
+            match arrived {
                 Ok(Ok(packet)) => {
                     *last = Instant::now();
                     self.means = Some(packet.means);
                     match place(&packet.payload) {
                         Some((own, _)) if own != tag => self.astray += 1,
-                        Some((_, number)) => {
-                            if let Some(sent) = pending.get_mut(number).and_then(Option::take) {
-                                let took = sent.elapsed();
-                                self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
-                                self.back += 1;
-                            }
-                        }
+                        Some((_, number)) => self.back += usize::from(self.took_back(number, *last, pending)),
                         None => self.other += 1,
                     }
                 }
@@ -149,10 +155,15 @@ impl UdpTalk {
                     return;
                 }
             }
-            if pending.iter().all(Option::is_none) {
-                return;
-            }
         }
+    }
+
+    /// Whether that payload was still waited for.
+    fn took_back(&mut self, number: usize, at: Instant, pending: &mut [Option<Instant>]) -> bool {
+        let Some(sent) = pending.get_mut(number).and_then(Option::take) else { return false };
+        let took = at.saturating_duration_since(sent);
+        self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
+        true
     }
 }
 
@@ -177,6 +188,9 @@ pub(super) const FEW: usize = 4;
 
 /// Payloads of the measured tunnel that go in capsules, though datagrams would do.
 const CAPSULES: usize = 12;
+
+/// Payloads sent before the first answer.
+const KNOCK: usize = 2;
 
 /// Payloads sent at once: no relay's queue is too short for them.
 const BURST: usize = 8;
