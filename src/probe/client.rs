@@ -160,7 +160,12 @@ impl Client {
 
     /// How the connection ended, if it is over.
     pub fn over(&self) -> Option<Closed> {
-        self.shared.state.borrow().closed.clone()
+        let noted = self.shared.state.borrow().closed.clone();
+        // Its tasks may not have been told yet.
+        noted.or_else(|| match &self.link {
+            Link::H3(link) => link.quic.connection.close_reason().as_ref().map(Closed::from),
+            _ => None,
+        })
     }
 
     /// Opens a tunnel to `authority`, `host:port`, by classic CONNECT.

@@ -209,12 +209,19 @@ impl Flow {
         Ok(ready)
     }
 
-    /// Waits `delay` from the first time it is called for what is waiting now. Cancel safe.
+    /// Waits `delay` from the first time it is called for what is waiting now, until the socket is dry. Cancel safe.
     async fn hold(&self, delay: Duration) {
         let held = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let until = *held().get_or_insert_with(|| Instant::now() + delay);
         sleep_until(until).await;
-        *held() = None;
+    }
+
+    /// Nothing waits any more: what comes next is held anew.
+    fn dry(&self, ready: &mut AsyncFdReadyGuard<'_, UdpSocket>) {
+        ready.clear_ready();
+        if self.faults.datagram_delay().is_some() {
+            *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     /// Back: one batch from the socket into the worker's arena and on to `lane`. Gives the number of messages.
@@ -226,13 +233,13 @@ impl Flow {
                 Ok(packets) => {
                     // A short receive means dry: no second call to learn it.
                     if !packets.full() {
-                        ready.clear_ready();
+                        self.dry(ready);
                     }
                     self.hand_back(&packets, lane);
                     packets.messages()
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready.clear_ready();
+                    self.dry(ready);
                     0
                 }
                 Err(error) if sys::is_fatal(&error) => return Err(self.last_words(arena, lane, error)),

@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread::{self, JoinHandle},
     time::{Duration, SystemTime},
 };
@@ -27,8 +28,9 @@ pub(crate) struct Rig {
     files: TempDir,
     /// On a thread of its own: it must not lose packets because this one is busy.
     echo: JoinHandle<()>,
-    tcp: Target,
-    udp: Target,
+    /// Several, so that the packets of two dozen relays find room.
+    targets: Vec<(Target, Target)>,
+    next: AtomicUsize,
     stop: CancellationToken,
     drains: TaskTracker,
     root: CertificateDer<'static>,
@@ -47,8 +49,8 @@ impl Rig {
         write("key.pem", &leaf.key);
         let root = CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("PEM");
         let stop = CancellationToken::new();
-        let (echo, (tcp, udp)) = echo(stop.clone()).await;
-        Self { files, echo, tcp, udp, stop, drains: TaskTracker::new(), root, now }
+        let (echo, targets) = echo(stop.clone()).await;
+        Self { files, echo, targets, next: AtomicUsize::new(0), stop, drains: TaskTracker::new(), root, now }
     }
 
     /// A relay with these faults, seen over these versions.
@@ -88,15 +90,15 @@ impl Rig {
         plan.versions = versions.to_vec();
         plan.roots = vec![self.root.clone()];
         plan.fields = vec![("proxy-authorization".into(), "Bearer secret".into())];
-        plan.tcp = Some(self.tcp.clone());
-        plan.udp = Some(self.udp.clone());
+        let (tcp, udp) = self.targets[self.next.fetch_add(1, Relaxed) % ECHOES].clone();
+        (plan.tcp, plan.udp) = (Some(tcp), Some(udp));
         // Whatever certificate is shown: it is this relay's.
         plan.trusting = true;
         plan.limits = Limits {
             handshake: Duration::from_secs(3),
             flight: Duration::from_secs(1),
-            settings: Duration::from_secs(3),
-            answer: Duration::from_secs(4),
+            settings: Duration::from_millis(2500),
+            answer: Duration::from_secs(3),
             stall: Duration::from_secs(2),
             quiet: Duration::from_millis(1200),
             bulk: 80 << 10,
@@ -109,17 +111,22 @@ impl Rig {
     }
 }
 
-/// An echo, and where it is.
-async fn echo(stop: CancellationToken) -> (JoinHandle<()>, (Target, Target)) {
+/// Echoes, and where they are.
+async fn echo(stop: CancellationToken) -> (JoinHandle<()>, Vec<(Target, Target)>) {
     let (started, addresses) = oneshot::channel();
     let thread = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let echo = Echo::start().await.expect("an echo");
+            let mut echoes = Vec::new();
+            for _ in 0..ECHOES {
+                echoes.push(Echo::start().await.expect("an echo"));
+            }
             let target = |address: SocketAddr| Target::parse(&address.to_string()).expect("an address");
-            started.send((target(echo.tcp), target(echo.udp))).expect("somebody waits for it");
+            started.send(echoes.iter().map(|echo| (target(echo.tcp), target(echo.udp))).collect()).expect("somebody waits for it");
             stop.cancelled().await;
-            echo.finish().await;
+            for echo in echoes {
+                echo.finish().await;
+            }
         });
     });
     (thread, addresses.await.expect("the echo starts"))
@@ -129,3 +136,6 @@ async fn echo(stop: CancellationToken) -> (JoinHandle<()>, (Target, Target)) {
 fn now() -> SystemTime {
     SystemTime::now()
 }
+
+/// As many as are examined at once, or nearly.
+const ECHOES: usize = 16;
