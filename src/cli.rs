@@ -226,8 +226,8 @@ mod tests {
             assert_eq!(format!("--{}", argument.get_long().unwrap()), flag);
             assert_eq!(argument.get_env().unwrap(), variable);
         }
-        // And those of the log, which no file holds.
+        // And those of the log and of faults, which no file holds.
         let with_variable = serve.get_arguments().filter(|argument| argument.get_env().is_some()).count();
-        assert_eq!(with_variable, OVERRIDES.len() + 2);
+        assert_eq!(with_variable, OVERRIDES.len() + 3);
     }
 }

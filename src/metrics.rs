@@ -58,6 +58,7 @@ pub struct Metrics {
     // Once a request, never once a packet: a lock is cheap enough.
     refused: Mutex<BTreeMap<u16, u64>>,
     ended: Mutex<BTreeMap<&'static str, u64>>,
+    quirks: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// Something counts as open while this lives.
@@ -89,6 +90,8 @@ pub struct Snapshot {
     pub refused: BTreeMap<u16, u64>,
     /// Tunnels and requests over, by [`Ended::name`].
     pub ended: BTreeMap<&'static str, u64>,
+    /// What Apple's clients alone do, and was met: by the names of `apple`.
+    pub quirks: BTreeMap<&'static str, u64>,
 }
 
 impl Metrics {
@@ -125,6 +128,11 @@ impl Metrics {
         *lock(&self.ended).entry(ended.name()).or_default() += 1;
     }
 
+    /// A quirk of the shim was met; names it.
+    pub fn quirk(&self, name: &'static str) {
+        *lock(&self.quirks).entry(name).or_default() += 1;
+    }
+
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
@@ -138,6 +146,7 @@ impl Metrics {
             dropped: self.dropped.each_ref().map(|ways| ways.each_ref().map(read)),
             refused: lock(&self.refused).clone(),
             ended: lock(&self.ended).clone(),
+            quirks: lock(&self.quirks).clone(),
         }
     }
 }
@@ -157,6 +166,7 @@ impl Snapshot {
             }
             worker.refused.into_iter().for_each(|(status, count)| *sum.refused.entry(status).or_default() += count);
             worker.ended.into_iter().for_each(|(name, count)| *sum.ended.entry(name).or_default() += count);
+            worker.quirks.into_iter().for_each(|(name, count)| *sum.quirks.entry(name).or_default() += count);
             sum
         })
     }

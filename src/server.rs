@@ -22,6 +22,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    apple::Quirk,
     certs::{Identity, misfits::Misfits},
     config::Config,
     fault::Faults,
@@ -312,7 +313,8 @@ fn listen(plan: &Plan, number: usize, sockets: Sockets, metrics: Arc<Metrics>) -
     }
     let listeners = sockets.tcp.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>();
     let listeners = listeners.map_err(|source| StartError::Worker { source })?;
-    let mut templates = vec![Template::well_known()];
+    let well_known = config.apple.has(Quirk::WellKnown) || config.templates.is_empty();
+    let mut templates: Vec<_> = well_known.then(Template::well_known).into_iter().collect();
     templates.extend(config.templates.iter().cloned());
     let worker = Worker {
         templates,

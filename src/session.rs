@@ -134,17 +134,19 @@ pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker
     if let Some(fault) = Odd::of(&head, &worker.faults) {
         return fault.answer(exchange, &line, worker).await;
     }
+    worker.config.apple.seen(&head).for_each(|quirk| worker.metrics.quirk(quirk.name()));
     let opened = tokio::select! {
         opened = open(&head, worker, &mut line, authenticated) => opened,
         ended = exchange.abandoned() => return line.abandoned(&ended, worker),
         () = worker.cut.cancelled() => return line.abandoned(&Ended::Drained, worker),
     };
+    let hint = opened.as_ref().err().and_then(|refusal| worker.config.apple.hint(refusal, &head));
     drop(head);
     match opened {
         Ok((permit, Upstream::Tcp(target, address))) => carry_tcp(exchange, permit, target, address, line, worker).await,
         Ok((permit, Upstream::Udp(flow, address))) => carry_udp(exchange, permit, flow, address, line, worker).await,
         Err(refusal) => {
-            line.refused(&refusal, worker);
+            line.refused(&refusal, hint, worker);
             let answer = refusal.head(&worker.config.name);
             if worker.faults.on(Fault::AbortAfterResponse) {
                 return exchange.abort(Some(answer), Reset::Cancelled).await;
@@ -156,7 +158,7 @@ pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker
 
 /// Answers a request that has no head to read.
 pub async fn refuse<E: Exchange>(exchange: E, client: Client, refusal: &Refusal, worker: &Worker) {
-    Line::new(client, exchange.number()).refused(refusal, worker);
+    Line::new(client, exchange.number()).refused(refusal, None, worker);
     exchange.refuse(refusal.head(&worker.config.name)).await;
 }
 
@@ -168,7 +170,7 @@ enum Upstream {
 
 /// The path in one breath: what is asked, who asks, whether it may be, where it goes.
 async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl FnOnce()) -> Result<(Permit, Upstream), Refusal> {
-    let request = Request::parse(head, &worker.templates)?;
+    let request = Request::parse(head, &worker.templates, worker.config.apple)?;
     let policy = worker.policy.load_full();
     let user = policy.authenticate(head)?;
     authenticated();

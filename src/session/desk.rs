@@ -26,10 +26,12 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 use tokio::sync::watch;
+use tracing::info;
 
-use super::link::Link;
+use super::{Worker, link::Link};
 use crate::{
-    fault::{Fault, Faults},
+    apple::{Quirk, has_old_datagrams},
+    fault::Fault,
     proto::{codes::h3 as h3_code, frame, settings::Settings, write_varint},
 };
 use inbound::{Breach, Inbound};
@@ -49,7 +51,7 @@ pub(super) struct Control(Arc<Shared>);
 pub(super) struct Over;
 
 struct Shared {
-    faults: Arc<Faults>,
+    worker: Arc<Worker>,
     link: Link,
     /// The client's SETTINGS, once they came.
     settings: watch::Sender<Option<Settings>>,
@@ -62,9 +64,9 @@ struct Shared {
 impl Desk {
     /// Opens our unidirectional streams and writes SETTINGS. Needs the peer's transport parameters: only after
     /// `handshake_data()` resolved, or opening a stream may wait for ever.
-    pub(super) async fn open(link: Link, settings: Settings, faults: Arc<Faults>) -> Result<Self, Over> {
+    pub(super) async fn open(link: Link, settings: Settings, worker: Arc<Worker>) -> Result<Self, Over> {
         let shared = Arc::new(Shared {
-            faults,
+            worker,
             link: link.clone(),
             settings: watch::Sender::new(None),
             control: OnceLock::new(),
@@ -106,6 +108,16 @@ impl Desk {
 }
 
 impl Shared {
+    fn came(&self, settings: Settings) {
+        let Worker { config, metrics, .. } = &*self.worker;
+        if config.apple.has(Quirk::OldDatagrams) && has_old_datagrams(&settings) {
+            metrics.quirk(Quirk::OldDatagrams.name());
+            let address = self.link.remote_address();
+            info!(client = %address, "its SETTINGS have the datagrams of an old draft, which are not spoken here: RFC 9297 is");
+        }
+        self.settings.send_replace(Some(settings));
+    }
+
     /// Sends what waits on our control stream as far as the client's credit goes.
     fn flush_control(&self, cx: &mut Context<'_>) {
         if let Some(outbound) = self.control.get() {
@@ -172,7 +184,7 @@ impl<B: Buf> quic::OpenStreams<B> for Transport {
         self.opening = None;
         let stream = opened.map_err(|error| StreamErrorIncoming::ConnectionErrorIncoming { connection_error: connection_error(error) })?;
         let settings = self.settings.take();
-        let faults = &self.shared.faults;
+        let faults = &self.shared.worker.faults;
         let held = settings.is_some() && (faults.settings_late().is_some() || faults.on(Fault::SettingsNever));
         let outbound = Arc::new(Mutex::new(Outbound { stream, queue: BytesMut::new(), held }));
         if settings.is_some() {
@@ -362,8 +374,8 @@ impl Peer {
                 }
             };
             if let Some(settings) = self.inbound.settings() {
-                self.shared.settings.send_replace(Some(settings));
-                if self.shared.faults.on(Fault::StopClientControl)
+                self.shared.came(settings);
+                if self.shared.worker.faults.on(Fault::StopClientControl)
                     && let Some(mut stream) = self.stream.take()
                 {
                     quic::RecvStream::stop_sending(&mut stream, h3_code::NO_ERROR);

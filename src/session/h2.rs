@@ -111,7 +111,7 @@ async fn open(mut stream: Stream, worker: &Worker) -> Result<server::Connection<
 /// What a client must know before it asks, and what it is held to.
 fn settings(worker: &Worker) -> server::Builder {
     let mut builder = server::Builder::new();
-    if !worker.faults.on(Fault::NoExtendedConnect) {
+    if worker.config.bisect.extended_connect && !worker.faults.on(Fault::NoExtendedConnect) {
         builder.enable_connect_protocol();
     }
     builder

@@ -37,7 +37,7 @@ use super::{
     window::{Share, Window},
 };
 use crate::{
-    config::memory,
+    config::{Bisect, memory},
     ended::Reset,
     fault::Fault,
     policy::limits::{ConnectionSlots, Slot},
@@ -65,8 +65,11 @@ const LAST_PACKETS: Duration = Duration::from_secs(1);
 /// What a client must know before it asks: extended CONNECT, HTTP Datagrams, and how large a head may be.
 fn settings(worker: &Worker) -> Settings {
     let mut settings = Settings(vec![(MAX_FIELD_SECTION_SIZE, MAX_HEAD as u64), (ENABLE_CONNECT_PROTOCOL, 1), (H3_DATAGRAM, 1)]);
-    for (fault, left_out) in [(Fault::NoExtendedConnect, ENABLE_CONNECT_PROTOCOL), (Fault::NoH3Datagram, H3_DATAGRAM)] {
-        if worker.faults.on(fault) {
+    let Bisect { extended_connect, h3_datagram, .. } = worker.config.bisect;
+    for (sent, fault, left_out) in
+        [(extended_connect, Fault::NoExtendedConnect, ENABLE_CONNECT_PROTOCOL), (h3_datagram, Fault::NoH3Datagram, H3_DATAGRAM)]
+    {
+        if !sent || worker.faults.on(fault) {
             settings.0.retain(|(id, _)| *id != left_out);
         }
     }
@@ -95,12 +98,12 @@ pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, worker
 
 /// SETTINGS leave in the server's first flight. Never without the wait for handshake data: only with it are the client's limits known, and a
 /// stream can be opened.
-async fn open(mut connecting: quinn::Connecting, worker: &Worker) -> Result<(Link, Desk, Settings), String> {
+async fn open(mut connecting: quinn::Connecting, worker: &Arc<Worker>) -> Result<(Link, Desk, Settings), String> {
     connecting.handshake_data().await.map_err(|error| error.to_string())?;
     let (quinn, _) = connecting.into_0rtt().map_err(|_| "the connection takes no half-RTT data".to_string())?;
     let link = Link::new(quinn);
     let settings = settings(worker);
-    match Desk::open(link.clone(), settings.clone(), Arc::clone(&worker.faults)).await {
+    match Desk::open(link.clone(), settings.clone(), Arc::clone(worker)).await {
         Ok(desk) => Ok((link, desk, settings)),
         Err(_) => Err(link.end().unwrap_or_else(|| "the control stream could not be opened".into())),
     }
