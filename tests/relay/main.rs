@@ -58,6 +58,12 @@ mod h1;
 mod tls;
 
 #[cfg(test)]
+mod apple;
+
+#[cfg(test)]
+mod bisect;
+
+#[cfg(test)]
 mod faults;
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub(crate) mod path;
 pub(crate) mod process;
 pub(crate) mod request;
 pub(crate) mod siege;
+pub(crate) mod tap;
 pub(crate) mod tcp;
 pub(crate) mod tls;
 pub(crate) mod tunnels;
