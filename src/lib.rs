@@ -47,6 +47,9 @@ pub mod profile;
 // What the client asks for.
 pub mod request;
 
+// What happened on a connection: kept, bounded, without secrets.
+pub mod record;
+
 // Whether it may.
 pub mod policy;
 
