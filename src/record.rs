@@ -33,7 +33,7 @@ use std::{
 use tokio::time::Instant;
 
 pub use event::{Asked, Critical, Ended, Refused, What};
-pub use file::{Lost, Writer};
+pub use file::{Lost, Queue, Writer};
 pub use ring::{Counts, Note, Open, Records, Session};
 
 use crate::{
@@ -66,6 +66,9 @@ pub struct Figures {
 /// Tells the figures of a connection that is open.
 pub type Meter = Box<dyn Fn() -> Figures + Send>;
 
+/// Tells what a client offered, its ClientHello and transport parameters, once it has come: kept where it was read, written out when asked for.
+pub type Offer = Box<dyn Fn() -> Option<serde_json::Value> + Send>;
+
 /// The record of one connection while it is written.
 pub struct Log {
     id: Id,
@@ -90,8 +93,7 @@ struct Kept {
     http: Option<u8>,
     proven: bool,
     turned_away: Option<Box<str>>,
-    /// The client's offer, in the form that a reader gets.
-    hello: Option<serde_json::Value>,
+    hello: Option<Offer>,
     handshake: Option<u64>,
     settings_sent: Option<Pairs>,
     settings_received: Option<Pairs>,
@@ -122,6 +124,11 @@ impl Log {
         self.id
     }
 
+    /// Where its packets came from at first.
+    pub const fn client(&self) -> SocketAddr {
+        self.client
+    }
+
     /// How long it has been open, milliseconds.
     pub fn ms(&self) -> u64 {
         self.now() / 1000
@@ -137,10 +144,9 @@ impl Log {
         self.lock().proven = true;
     }
 
-    /// What the client offers.
-    pub fn hello(&self, hello: &impl serde::Serialize) {
-        // What does not fit into JSON is no hello.
-        self.lock().hello = serde_json::to_value(hello).ok();
+    /// Where the client's offer is found, once it has come.
+    pub fn hello(&self, offer: Offer) {
+        self.lock().hello = Some(offer);
     }
 
     /// The handshake is complete.

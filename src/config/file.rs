@@ -10,7 +10,7 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config,
+    Admin, Config,
     keys::{KEYS, Key, allowed_cpus},
     memory::{
         CONNECTION_STATE, DATAGRAMS_IN, DATAGRAMS_OUT, EARLY_DATAGRAMS, HEAD, HEADS, KEPT_HALVES, RECEIVE_WINDOW, SEND_WINDOW, STALLED,
@@ -126,9 +126,13 @@ impl Settings {
             reader.table("", document.get_ref());
         }
         let base = path.parent().unwrap_or(Path::new(""));
-        for (key, file) in
-            [("certificate.chain", &mut self.config.certificate.chain), ("certificate.key", &mut self.config.certificate.key)]
-        {
+        let mut files =
+            vec![("certificate.chain", &mut self.config.certificate.chain), ("certificate.key", &mut self.config.certificate.key)];
+        files.extend(self.config.log.records.as_mut().map(|file| ("log.records", file)));
+        if let Admin::At(socket) = &mut self.config.admin {
+            files.push(("admin", socket));
+        }
+        for (key, file) in files {
             if matches!(self.sources.get(key), Some(Source::File(from, _)) if from == path) {
                 *file = base.join(&*file);
             }
@@ -397,6 +401,7 @@ http2 = false
 http1 = true
 tls12 = true
 name = "edge-1"
+admin = "run/admin.sock"
 workers = 3
 templates = ["https://relay.example/masque{?target_host,target_port}"]
 [certificate]
@@ -438,6 +443,7 @@ retry = "always"
 socket_buffer = 0x10_0000
 [log]
 privacy = "none"
+records = "/var/log/records.jsonl"
 "#;
 
     #[test]

@@ -304,7 +304,10 @@ impl Record {
         };
         let seen = Finding::fact(format!("{} was answered {status}, {what}", request.what()));
         let means = "a client may see the abort and not the answer";
-        Some(seen.means(Certainty::Likely, means).next("the relay must let a refusal arrive before it ends a stream: is a fault switched on?"))
+        Some(
+            seen.means(Certainty::Likely, means)
+                .next("the relay must let a refusal arrive before it ends a stream: is a fault switched on?"),
+        )
     }
 
     /// How long after this answer the relay closed the connection, if that may have left in one flight with it.

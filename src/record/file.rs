@@ -33,7 +33,8 @@ pub struct Lost {
 /// A worker's way to the file: never waits.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    records: SyncSender<Arc<Log>>,
+    /// `None`: there will be no more.
+    records: SyncSender<Option<Arc<Log>>>,
     lost: Arc<Counters>,
 }
 
@@ -43,10 +44,10 @@ struct Counters {
     not_written: AtomicU64,
 }
 
-/// The thread that writes. It ends when every [`Queue`] is gone; dropping this waits for it.
+/// The thread that writes. Dropping this waits until all is written that was told before.
 #[derive(Debug)]
 pub struct Writer {
-    queue: Option<Queue>,
+    queue: Queue,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -58,18 +59,19 @@ impl Writer {
         let lost = Arc::new(Counters::default());
         let counters = Arc::clone(&lost);
         let thread = thread::Builder::new().name("records".into()).spawn(move || write(BufWriter::new(file), &waiting, &counters))?;
-        Ok(Self { queue: Some(Queue { records, lost }), thread: Some(thread) })
+        Ok(Self { queue: Queue { records, lost }, thread: Some(thread) })
     }
 
     /// For a worker.
-    pub fn queue(&self) -> Option<Queue> {
+    pub fn queue(&self) -> Queue {
         self.queue.clone()
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.queue = None;
+        // Gone already only if it broke.
+        self.queue.records.send(None).unwrap_or_default();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -80,7 +82,7 @@ impl Drop for Writer {
 
 impl Queue {
     pub(super) fn push(&self, log: Arc<Log>) {
-        if self.records.try_send(log).is_err() {
+        if self.records.try_send(Some(log)).is_err() {
             self.lost.no_room.fetch_add(1, Relaxed);
         }
     }
@@ -90,18 +92,18 @@ impl Queue {
     }
 }
 
-fn write(mut file: BufWriter<File>, waiting: &Receiver<Arc<Log>>, lost: &Counters) {
+fn write(mut file: BufWriter<File>, waiting: &Receiver<Option<Arc<Log>>>, lost: &Counters) {
     let mut told = false;
     loop {
         let log = match waiting.try_recv() {
-            Ok(log) => log,
-            Err(TryRecvError::Disconnected) => break,
+            Ok(Some(log)) => log,
+            Ok(None) | Err(TryRecvError::Disconnected) => break,
             // Nothing waits: what was written may be read now.
             Err(TryRecvError::Empty) => {
                 complain(file.flush(), &mut told);
                 match waiting.recv() {
-                    Ok(log) => log,
-                    Err(_) => break,
+                    Ok(Some(log)) => log,
+                    Ok(None) | Err(_) => break,
                 }
             }
         };

@@ -8,7 +8,7 @@ use super::{
     head,
 };
 use crate::diagnosis::{
-    By, Close, Record,
+    By, Record,
     record::{Act, Critical, End, Moved, Request},
 };
 
@@ -21,7 +21,7 @@ impl Log {
         record.http = kept.http;
         record.turned_away = kept.turned_away.as_deref().map(Into::into);
         record.proven = kept.proven;
-        record.hello.clone_from(&kept.hello);
+        record.hello = kept.hello.as_ref().and_then(|offer| offer());
         record.handshake_ms = kept.handshake.map(ms);
         if let Some((at, pairs)) = &kept.settings_sent {
             (record.settings_sent_ms, record.settings_sent) = (Some(ms(*at)), pairs.to_vec());
@@ -45,12 +45,6 @@ impl Log {
             fold(&mut record, event);
         }
         record
-    }
-
-    /// What is shown of it in a list.
-    pub(super) fn requests_and_close(&self) -> (u64, Option<Close>) {
-        let kept = self.lock();
-        (kept.requests, kept.close.as_ref().map(|(_, close)| close.clone()))
     }
 }
 
@@ -104,7 +98,9 @@ fn end(request: &mut Request, end: End) {
     if request.ends.iter().any(|known| known.by == end.by && known.act == end.act) {
         return;
     }
-    if end.by == By::Relay && end.act == Act::Reset {
+    let given_up = request.ends.iter().any(|known| known.by == By::Client && known.act != Act::Finished);
+    // Else it only follows from what the client did.
+    if end.by == By::Relay && end.act == Act::Reset && !given_up {
         request.reset = end.code;
     }
     request.ends.push(end);

@@ -94,7 +94,14 @@ pub struct Session {
 
 impl Records {
     /// For worker number `worker` of `workers`; `credential` is the field that carries credentials.
-    pub fn new(worker: u8, workers: usize, privacy: Privacy, credential: &str, file: Option<Queue>, notes: broadcast::Sender<Note>) -> Self {
+    pub fn new(
+        worker: u8,
+        workers: usize,
+        privacy: Privacy,
+        credential: &str,
+        file: Option<Queue>,
+        notes: broadcast::Sender<Note>,
+    ) -> Self {
         let closed_room = CLOSED.div_ceil(workers.max(1));
         Self { worker, privacy, credential: credential.into(), closed_room, shelf: Mutex::default(), file, notes }
     }
@@ -229,7 +236,9 @@ impl Session {
             bytes_out: record.bytes_out,
             close: record.close.clone(),
             turned_away: record.turned_away.clone(),
-            trouble: record.trouble().map(|finding| if finding.means.is_empty() { finding.seen } else { format!("{}: {}", finding.seen, finding.means) }),
+            trouble: record
+                .trouble()
+                .map(|finding| if finding.means.is_empty() { finding.seen } else { format!("{}: {}", finding.seen, finding.means) }),
         }
     }
 }

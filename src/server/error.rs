@@ -1,6 +1,6 @@
 //! Why a relay does not start, and what to do about it.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::certs::CertError;
 
@@ -35,6 +35,14 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The file for records cannot be opened.
+    #[error("cannot open the file for records {}", path.display())]
+    Records {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A thread or its runtime cannot be made.
     #[error("cannot start a worker")]
     Worker {
@@ -65,6 +73,7 @@ impl StartError {
                 Some("`masque-relay cert token` makes a token and its line of configuration; `--open` lets everybody in".into())
             }
             Self::Dns { .. } => Some("name the servers yourself: `dns.servers = [\"192.0.2.53:53\"]`".into()),
+            Self::Records { .. } => Some("`log.records` names it; the user that runs the relay must be allowed to write there".into()),
             Self::Bind { .. } | Self::Quic(_) | Self::Worker { .. } => None,
         }
     }
