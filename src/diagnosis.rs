@@ -9,6 +9,7 @@
 pub mod hypotheses;
 pub mod record;
 pub mod sight;
+pub mod timeline;
 
 use serde::{Serialize, Serializer};
 

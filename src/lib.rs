@@ -65,6 +65,9 @@ pub mod listener;
 // One client's connection.
 pub mod session;
 
+// The running relay, asked about itself over a Unix socket.
+pub mod admin;
+
 // From a configuration to a running relay, and its orderly end.
 pub mod server;
 

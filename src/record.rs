@@ -124,6 +124,11 @@ impl Log {
         self.id
     }
 
+    /// When it began.
+    pub const fn start(&self) -> Utc {
+        self.start
+    }
+
     /// Where its packets came from at first.
     pub const fn client(&self) -> SocketAddr {
         self.client

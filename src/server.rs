@@ -22,8 +22,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admin::{Admin, Subject},
     certs::Identity,
-    config::Config,
+    config::{self, Config},
     diagnosis,
     listener::{
         quic::{self, Shared},
@@ -55,6 +56,7 @@ pub struct Server {
     threads: Vec<Thread>,
     /// Each worker's records.
     records: Vec<Arc<Records>>,
+    admin: Option<Admin>,
     /// Waits, when the threads are over, for the last record to be written.
     _writer: Option<Writer>,
 }
@@ -122,6 +124,7 @@ impl Server {
             cut: plan.cut.clone(),
             threads: Vec::new(),
             records,
+            admin: None,
             _writer: writer,
         };
         let cpus = sys::allowed_cpus().map_err(|source| StartError::Worker { source })?;
@@ -131,6 +134,17 @@ impl Server {
             warnings.extend(server.start_worker(&plan, number, cpu, sockets)?);
         }
         server.warnings = warnings;
+        if let config::Admin::At(path) = &plan.config.admin {
+            let counters = server.counters();
+            let subject = Subject {
+                listen: server.addresses.clone(),
+                counters: Box::new(move || counters.snapshot()),
+                records: server.records.clone(),
+                notes,
+                draining: server.draining.clone(),
+            };
+            server.admin = Some(Admin::start(path, subject)?);
+        }
         Ok(server)
     }
 

@@ -121,7 +121,8 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match error {
             StartError::Certificate(_) | StartError::OpenToAll { .. } => Exit::Wrong,
-            StartError::Bind { .. }
+            StartError::Admin(_)
+            | StartError::Bind { .. }
             | StartError::Quic(_)
             | StartError::Dns { .. }
             | StartError::Records { .. }

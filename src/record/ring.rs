@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use super::{Id, Log, Lost, file::Queue, utc};
 use crate::{
     config::Privacy,
-    diagnosis::{By, Close, Finding, Record, record::Utc},
+    diagnosis::{By, Close, Finding, Record, record::Utc, timeline::in_a_line},
 };
 
 /// Records of connections that are over, of all workers together.
@@ -236,9 +236,7 @@ impl Session {
             bytes_out: record.bytes_out,
             close: record.close.clone(),
             turned_away: record.turned_away.clone(),
-            trouble: record
-                .trouble()
-                .map(|finding| if finding.means.is_empty() { finding.seen } else { format!("{}: {}", finding.seen, finding.means) }),
+            trouble: record.trouble().map(|finding| in_a_line(&finding)),
         }
     }
 }

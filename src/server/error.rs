@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use crate::certs::CertError;
+use crate::{admin::AdminError, certs::CertError};
 
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// There is no admin socket.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// The file for records cannot be opened.
     #[error("cannot open the file for records {}", path.display())]
     Records {
@@ -73,6 +76,7 @@ impl StartError {
                 Some("`masque-relay cert token` makes a token and its line of configuration; `--open` lets everybody in".into())
             }
             Self::Dns { .. } => Some("name the servers yourself: `dns.servers = [\"192.0.2.53:53\"]`".into()),
+            Self::Admin(error) => error.hint(),
             Self::Records { .. } => Some("`log.records` names it; the user that runs the relay must be allowed to write there".into()),
             Self::Bind { .. } | Self::Quic(_) | Self::Worker { .. } => None,
         }

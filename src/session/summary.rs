@@ -3,14 +3,14 @@
 use tracing::{Level, debug, enabled, info};
 
 use crate::{
-    diagnosis::{By, Close, Finding},
+    diagnosis::{By, Close, timeline::in_a_line},
     record::Open,
 };
 
 /// It came so far that requests could come.
 pub(super) fn connection_closed(http: &str, record: Open, requests: u64, why: &str, close: Close) {
     let log = record.log().clone();
-    let finding = record.end(close, enabled!(Level::INFO)).map(|finding| words(&finding));
+    let finding = record.end(close, enabled!(Level::INFO)).map(|finding| in_a_line(&finding));
     info!(
         session = %log.id(), client = %log.client(), http, ms = log.ms(), requests, why, finding = finding.as_deref(), "connection closed"
     );
@@ -20,17 +20,10 @@ pub(super) fn connection_closed(http: &str, record: Open, requests: u64, why: &s
 pub(super) fn handshake_failed(http: &str, record: Open, why: &str, close: Close) {
     let log = record.log().clone();
     let said = close.by == By::Client && close.code.is_some();
-    let finding = record.end(close, said).map(|finding| words(&finding));
+    let finding = record.end(close, said).map(|finding| in_a_line(&finding));
     if said {
         info!(session = %log.id(), client = %log.client(), http, ms = log.ms(), why, finding = finding.as_deref(), "handshake failed");
     } else {
         debug!(session = %log.id(), client = %log.client(), http, ms = log.ms(), why, "handshake failed");
-    }
-}
-
-fn words(finding: &Finding) -> String {
-    match finding.means.as_str() {
-        "" => finding.seen.clone(),
-        means => format!("{}: {means}", finding.seen),
     }
 }
