@@ -48,16 +48,8 @@ const LOSSES: usize = 8;
 
 impl Loss {
     /// In the order of their counters.
-    pub const ALL: [Self; LOSSES] = [
-        Self::NoRoom,
-        Self::TooBig,
-        Self::Malformed,
-        Self::UnknownContext,
-        Self::Unanswered,
-        Self::NoTunnel,
-        Self::Unread,
-        Self::Socket,
-    ];
+    pub const ALL: [Self; LOSSES] =
+        [Self::NoRoom, Self::TooBig, Self::Malformed, Self::UnknownContext, Self::Unanswered, Self::NoTunnel, Self::Unread, Self::Socket];
 
     /// For counters: one word or two.
     pub const fn name(self) -> &'static str {

@@ -16,6 +16,7 @@ use super::{
     echo::Echo,
     report::{Exit, Failure, say},
     serve::url,
+    sessions::SOCKET,
 };
 use crate::{
     certs::{
@@ -25,12 +26,15 @@ use crate::{
         read_chain,
     },
     config::{
-        Certificate, Config, Privacy, Token, Versions,
+        Admin, Certificate, Config, Privacy, Token, Versions,
         file::{Settings, Source},
     },
     profile::{Profile, Relay},
     proto::template::WELL_KNOWN,
 };
+
+/// Where everything of a development relay lies.
+pub const DIRECTORY: &str = "certs/dev";
 
 /// A development relay's surroundings: its files and its echo.
 #[derive(Debug)]
@@ -62,7 +66,7 @@ impl Dev {
                     .hint("`--dev` makes its own configuration and certificate; leave one of the two out"));
             }
         }
-        let files = Files::under(Path::new("certs/dev"));
+        let files = Files::under(Path::new(DIRECTORY));
         let token = files.token()?;
         let mut settings = Settings::new();
         let flag = || Source::Flag("--dev");
@@ -70,6 +74,7 @@ impl Dev {
         settings.set("http1", flag(), |config| config.http.h1 = true);
         settings.set("rules.allow_private", flag(), |config| config.rules.allow_private = true);
         settings.set("log.privacy", flag(), |config| config.log.privacy = Privacy::Full);
+        settings.set("admin", flag(), |config| config.admin = Admin::At(Path::new(DIRECTORY).join(SOCKET)));
         settings.set("access.tokens", flag(), |config| config.access.tokens = vec![Token::new(USER, &token)]);
         overrides.lay_given(&mut settings);
         // After the overrides: a certificate named in the environment is a production relay's.
