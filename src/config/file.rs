@@ -332,18 +332,14 @@ impl Reader<'_> {
     }
 }
 
-/// What may be meant by a key nobody knows: one like it beside it, else the same word in another section.
+/// What may be meant by a key nobody knows: the same word in another section, else one like it beside it.
 fn stranger(section: &str, path: &str, name: &str) -> String {
+    if let Some(key) = KEYS.iter().find(|key| key.name() == name) {
+        return format!("`{}`: did you mean `{}`?", path.escape_debug(), key.path);
+    }
     let beside = KEYS.iter().filter(|key| key.section() == section).map(|key| key.path);
     let sections = KEYS.iter().map(Key::section).filter(|other| section.is_empty() && !other.is_empty());
-    let guess = unknown(path, beside.chain(sections));
-    if guess.contains("did you mean") {
-        return guess;
-    }
-    match KEYS.iter().find(|key| key.name() == name) {
-        Some(key) => format!("`{}`: did you mean `{}`?", path.escape_debug(), key.path),
-        None => guess,
-    }
+    unknown(path, beside.chain(sections))
 }
 
 #[cfg(test)]

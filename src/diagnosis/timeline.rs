@@ -197,6 +197,18 @@ mod tests {
         )
         .unwrap();
         let shown: Vec<_> = record.timeline().iter().map(|moment| format!("{:>8}  {:?}  {}", at(moment), moment.by, moment.what)).collect();
-        insta::assert_snapshot!(shown.join("\n"), @"");
+        insta::assert_snapshot!(shown.join("\n"), @r"
+           +0 ms  Client  first packet
+         +1.9 ms  Relay  SETTINGS 0x6 (max field section) = 16384, 0x8 (extended CONNECT) = 1, 0x33 (datagrams) = 1
+         +9.5 ms  Neither  the handshake is complete
+        +10.2 ms  Client  SETTINGS 0x21 (GREASE) = 7, 0x33 (datagrams) = 1
+        +10.5 ms  Client  stream 4: CONNECT to …example.com:443, as alice; priority: u=3, proxy-authorization (21 bytes)
+        +11.6 ms  Relay  stream 4: 200
+          +20 ms  Client  stream 4: RESET with 0x10c (H3_REQUEST_CANCELLED)
+          +20 ms  Neither  stream 4: over: the client reset the stream; 517 bytes out, 3000 back
+          +2.0 s  Client  moved to 192.0.2.9:5001
+          +2.4 s  Relay  stopped the other side's control stream
+          +2.5 s  Client  the client closed with 0x104 (H3_CLOSED_CRITICAL_STREAM), reason `no`
+        ");
     }
 }
