@@ -57,7 +57,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "ask", rename_all = "snake_case")]
 pub enum Ask {
     /// Whether it runs.
     Health,

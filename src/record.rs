@@ -160,6 +160,11 @@ impl Log {
         self.lock().handshake.get_or_insert(now);
     }
 
+    /// Whether it is.
+    pub fn shook_hands(&self) -> bool {
+        self.lock().handshake.is_some()
+    }
+
     /// Our SETTINGS were sent.
     pub fn settings_sent(&self, pairs: &[(u64, u64)]) {
         let sent = self.pairs(pairs);

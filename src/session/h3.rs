@@ -85,7 +85,11 @@ pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, record
     let _open = worker.metrics.connection_open();
     let session = Session::new(link, desk, handshake, address, unauthenticated, Arc::clone(&worker));
     let (requests, end, close) = session.run(deadline).await;
-    summary::connection_closed("h3", record, requests, &end, close);
+    if record.log().shook_hands() {
+        summary::connection_closed("h3", record, requests, &end, close);
+    } else {
+        summary::handshake_failed("h3", record, &end, close);
+    }
 }
 
 /// Who ended a connection and why, in words and for the record.
@@ -197,10 +201,10 @@ impl Session {
         loop {
             tokio::select! {
                 _ = self.desk.drive() => break,
-                done = complete(&mut self.handshake) => {
+                () = complete(&mut self.handshake) => {
                     self.handshake = None;
-                    // Not done: the connection is over, as others will tell.
-                    if done {
+                    // quinn resolves it as well when the connection is over before.
+                    if self.link.close_reason().is_none() {
                         self.link.log().handshake_done();
                     }
                 }
@@ -349,9 +353,10 @@ impl Session {
 }
 
 /// Resolves once, when the handshake is complete, or never will be.
-async fn complete(handshake: &mut Option<quinn::ZeroRttAccepted>) -> bool {
+async fn complete(handshake: &mut Option<quinn::ZeroRttAccepted>) {
     match handshake {
-        Some(handshake) => handshake.await,
+        // Whether 0-RTT was accepted says nothing: there is none.
+        Some(handshake) => drop(handshake.await),
         None => std::future::pending().await,
     }
 }

@@ -148,7 +148,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 fn dev_prints_what_to_try() {
     let home = Home::new();
     let mut relay = Relay::dev(&home);
-    relay.process.hears("--http 2");
+    relay.process.hears("masque-relay sessions");
     let text: Vec<_> = relay.process.talk.iter().filter(|line| !line.starts_with('{')).cloned().collect();
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r":\d+", ":PORT");
@@ -168,6 +168,7 @@ fn dev_prints_what_to_try() {
           echo hello | masque-relay probe https://127.0.0.1:PORT --ca certs/dev/ca.pem --token-file certs/dev/token --tcp 127.0.0.1:PORT
           echo hello | masque-relay probe https://127.0.0.1:PORT --ca certs/dev/ca.pem --token-file certs/dev/token --udp 127.0.0.1:PORT
           echo hello | masque-relay probe https://127.0.0.1:PORT --http 2 --ca certs/dev/ca.pem --token-file certs/dev/token --udp 127.0.0.1:PORT
+          masque-relay sessions
         ");
     });
 }
