@@ -275,3 +275,7 @@ fn utc() -> Utc {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Utc(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+#[path = "record/tests.rs"]
+mod tests;

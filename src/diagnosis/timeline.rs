@@ -72,15 +72,15 @@ impl Story {
         self.tell(request.opened_ms.filter(|opened| request.at_ms.is_none_or(|at| at - opened > 1.0)), By::Client, format!("{on}opened"));
         let mut asks = format!("{on}{}", request.what());
         if let Some(target) = &request.target {
-            asks += &format!(" to {}", target.escape_debug());
+            asks += &format!(" to {}", plain(target));
         }
         if let Some(user) = &request.user {
-            asks += &format!(", as {}", user.escape_debug());
+            asks += &format!(", as {}", plain(user));
         }
         self.tell(request.at_ms, By::Client, asks + &fields(&request.head));
         if let Some(status) = request.status {
             let why = match (&request.proxy_status, &request.why) {
-                (Some(error), Some(why)) => format!(", {error}: {}", why.escape_debug()),
+                (Some(error), Some(why)) => format!(", {error}: {}", plain(why)),
                 _ => String::new(),
             };
             self.tell(request.answered_ms, By::Relay, format!("{on}{status}{why}"));
@@ -91,7 +91,7 @@ impl Story {
         }
         if let Some(ended) = &request.ended {
             let carried = request.carried.map_or(String::new(), |totals| carried(&totals));
-            self.tell(request.ended_ms, By::Neither, format!("{on}over: {}{carried}", ended.escape_debug()));
+            self.tell(request.ended_ms, By::Neither, format!("{on}over: {}{carried}", plain(ended)));
         }
     }
 }
@@ -164,6 +164,11 @@ fn settings(pairs: &[(u64, u64)], http: Option<u8>) -> String {
         })
         .collect();
     if shown.is_empty() { "without a value".into() } else { shown.join(", ") }
+}
+
+/// Words of ours, in which something of a client's may stand.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() }).collect()
 }
 
 /// Where a moment stands, as people read it: `+0.0 ms`.

@@ -1,5 +1,7 @@
 //! `serve`, `probe` and `check --health`: a real relay as its own process.
 
+mod sessions;
+
 use std::{
     collections::HashSet,
     fs,

@@ -261,9 +261,9 @@ impl RecvHalf {
     }
 }
 
-/// Notes the end of a direction; not of a connection that is gone, where ends are no longer said to anybody.
+/// Notes the end of a direction. On a connection that is gone the relay's own are said to nobody.
 fn note(link: &Link, stream: u64, by: By, act: Act, code: Option<u64>) {
-    if link.close_reason().is_none() {
+    if by == By::Client || link.close_reason().is_none() {
         link.note(stream, What::End { by, act, code });
     }
 }

@@ -93,9 +93,9 @@ async fn an_end_of_a_critical_stream_is_told_by_its_type() {
         let mut grease = client.raw_uni().await.unwrap();
         grease.write_all(&[0x21]).await.unwrap();
         if reset {
-            client.control().reset(h3::NO_ERROR).await.unwrap()
+            client.control().reset(h3::NO_ERROR).await.unwrap();
         } else {
-            client.control().finish().await.unwrap()
+            client.control().finish().await.unwrap();
         }
         let record = relay.recorded("the end", |record| record.client.port() == port && over(record)).await;
         let critical = record.critical.as_ref().unwrap();

@@ -70,7 +70,8 @@ async fn the_file_has_a_line_for_each_and_explain_reads_it() {
     let read = masque_relay::explain::records::read(fs::File::open(&file).unwrap()).unwrap();
     assert_eq!(read.unreadable, 0, "{:?}", read.first_unreadable);
     let mut seen: Vec<_> = read.kept.iter().map(|record: &Record| record.client.port()).collect();
-    (ports.sort_unstable(), seen.sort_unstable());
+    ports.sort_unstable();
+    seen.sort_unstable();
     assert_eq!(seen, ports);
     assert!(read.kept.iter().all(|record| over(record) && record.requests[0].succeeded()));
 }
