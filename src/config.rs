@@ -64,6 +64,8 @@ pub struct Config {
     pub log: Log,
     /// How it misbehaves on purpose.
     pub fault: Faults,
+    /// Where the running relay can be asked about itself.
+    pub admin: Admin,
 }
 
 impl Config {
@@ -275,6 +277,20 @@ pub struct Faults {
 pub struct Log {
     /// How much of a target's name.
     pub privacy: Privacy,
+    /// A file for the records of connections, a line of JSON each.
+    pub records: Option<PathBuf>,
+}
+
+/// Where the admin socket is. It is a file of this machine: no client of the relay can reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Admin {
+    /// `admin.sock` in `$RUNTIME_DIRECTORY`, where a service manager gives one; nowhere else.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// There.
+    At(PathBuf),
 }
 
 /// How much of a target's name is written down.
@@ -325,6 +341,7 @@ impl Default for Config {
             bisect: Bisect::default(),
             log: Log::default(),
             fault: Faults::default(),
+            admin: Admin::default(),
         }
     }
 }

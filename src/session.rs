@@ -13,6 +13,7 @@ mod line;
 mod link;
 mod odd;
 mod requests;
+mod summary;
 pub mod tcp;
 mod window;
 
@@ -32,6 +33,7 @@ use crate::{
     metrics::Metrics,
     policy::{Permit, Policy, limits::Limits},
     proto::{head::Head, template::Template},
+    record::{Log, Records},
     refusal::{self, Refusal},
     request::Request,
     tunnel::{self, ClientRead, ClientWrite, Lane, tcp::Fetter, udp},
@@ -57,6 +59,8 @@ pub struct Worker {
     pub metrics: Arc<Metrics>,
     /// How the relay misbehaves.
     pub faults: Arc<Faults>,
+    /// This worker's records.
+    pub records: Arc<Records>,
     /// The relay takes no new work.
     pub draining: CancellationToken,
     /// The grace is over.
@@ -64,7 +68,7 @@ pub struct Worker {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     /// Where its packets came from at first.
     pub address: SocketAddr,
@@ -72,6 +76,8 @@ pub struct Client {
     pub http: &'static str,
     /// Its connection has as many requests open as it may.
     pub full: bool,
+    /// The record of its connection.
+    pub log: Arc<Log>,
 }
 
 /// One request and its streams, until it is over.
@@ -130,6 +136,7 @@ fn ms(since: Instant) -> u64 {
 /// Serves one request from its head to its end. `authenticated` is called once the client is known, before anything is looked up for it.
 pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker, authenticated: impl FnOnce()) {
     let head = exchange.take_head();
+    client.log.head(exchange.number(), &head);
     let mut line = Line::new(client, exchange.number());
     if let Some(fault) = Odd::of(&head, &worker.faults) {
         return fault.answer(exchange, &line, worker).await;
@@ -216,6 +223,7 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
             ended = aborted => ended,
         }
     };
+    line.accepted(200);
     let (ended, totals) = tunnel::tcp::run(read, write, target, worker.config.timeouts.tcp_idle, Fetter::of(&worker.faults), cut).await;
     drop(permit);
     line.tcp_closed(&ended, totals, worker);
@@ -232,6 +240,8 @@ async fn carry_udp<E: Exchange>(exchange: E, permit: Permit, flow: Arc<udp::Flow
         Ok(lane) => lane,
         Err(ended) => return line.abandoned(&ended, worker),
     };
+    // HTTP/1.1 changes its protocol for it (RFC 9298 §3.3).
+    line.accepted(if line.client.http == "h1" { 101 } else { 200 });
     let cut = async {
         worker.cut.cancelled().await;
         Ended::Drained

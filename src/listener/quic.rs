@@ -23,6 +23,7 @@ use crate::{
     config::{Config, Retry, memory},
     fault::{Fault, Faults},
     policy::limits::{ConnectionSlots, Limits},
+    record::{self, Records},
     sys,
 };
 
@@ -165,9 +166,10 @@ pub async fn accept(
     endpoint: Endpoint,
     shared: Arc<Shared>,
     limits: Arc<Limits>,
+    records: Arc<Records>,
     draining: CancellationToken,
     gone: CancellationToken,
-    mut admit: impl FnMut(Connecting, ConnectionSlots),
+    mut admit: impl FnMut(Connecting, ConnectionSlots, record::Open),
 ) {
     let mut pace = Pace::new(UNPROVEN, Instant::now());
     loop {
@@ -176,12 +178,14 @@ pub async fn accept(
             () = gone.cancelled() => return,
         };
         let Some(incoming) = incoming else { return };
-        let source = incoming.remote_address().ip();
+        let address = incoming.remote_address();
+        let source = address.ip();
         if shared.faults.on(Fault::TcpOnly) {
             incoming.ignore();
             continue;
         }
         if draining.is_cancelled() {
+            records.turn_away(address, "the relay is drained");
             incoming.refuse();
             continue;
         }
@@ -193,6 +197,7 @@ pub async fn accept(
             Retry::Always => !proven,
         };
         if must_prove && incoming.may_retry() {
+            records.turn_away(address, "retry");
             if let Err(error) = incoming.retry() {
                 debug!(%source, %error, "an address could not be asked for its proof");
             }
@@ -200,11 +205,18 @@ pub async fn accept(
         }
         match limits.connection(source) {
             Ok(slots) => match shared.accept(incoming) {
-                Ok(connecting) => admit(connecting, slots),
+                Ok(connecting) => {
+                    let record = records.begin(address);
+                    if proven {
+                        record.log().proven();
+                    }
+                    admit(connecting, slots, record);
+                }
                 Err(error) => debug!(%source, %error, "a connection could not be accepted"),
             },
             Err(why) => {
                 debug!(%source, why, "a connection was refused");
+                records.turn_away(address, &format!("limit reached: {why}"));
                 incoming.refuse();
             }
         }

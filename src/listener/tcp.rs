@@ -18,8 +18,9 @@ use tracing::{debug, warn};
 use crate::{
     fault::{Fault, Faults},
     policy::limits::{ConnectionSlots, Limits},
+    record::Records,
 };
-pub use wire::{Outbox, Wire};
+pub use wire::{Counted, Outbox, Wire};
 
 /// Connections the kernel completes before the relay has taken them.
 const BACKLOG: i32 = 1024;
@@ -52,6 +53,7 @@ pub async fn accept(
     listener: tokio::net::TcpListener,
     limits: Arc<Limits>,
     faults: Arc<Faults>,
+    records: Arc<Records>,
     draining: CancellationToken,
     mut admit: impl FnMut(TcpStream, SocketAddr, ConnectionSlots),
 ) {
@@ -67,7 +69,10 @@ pub async fn accept(
                     Ok(()) => admit(stream, source, slots),
                     Err(error) => debug!(%source, %error, "a connection could not be accepted"),
                 },
-                Err(why) => debug!(%source, why, "a connection was refused"),
+                Err(why) => {
+                    debug!(%source, why, "a connection was refused");
+                    records.turn_away(source, &format!("limit reached: {why}"));
+                }
             },
             Err(error) if is_the_clients(&error) => debug!(%error, "a connection was gone before it was accepted"),
             Err(error) => {
