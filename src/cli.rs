@@ -55,6 +55,9 @@ pub enum Command {
     /// Show the connections of a running relay, and what happened on one
     #[command(after_help = sessions::HELP)]
     Sessions(sessions::SessionsArguments),
+    /// Make a running relay misbehave, or behave again, for tests of clients
+    #[command(after_help = faults::HELP)]
+    Fault(faults::SwitchArguments),
     /// Explain a log of Apple's client: what it shows, and what would settle the rest
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArguments),
@@ -148,7 +151,7 @@ impl Command {
         match self {
             Self::Serve(arguments) => Some(&mut arguments.overrides),
             Self::Check(arguments) => Some(&mut arguments.overrides),
-            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) | Self::Sessions(_) | Self::Explain(_) => None,
+            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) | Self::Sessions(_) | Self::Fault(_) | Self::Explain(_) => None,
         }
     }
 }

@@ -92,9 +92,13 @@ struct Plan {
 
 impl Server {
     /// Binds every address, starts the workers, and returns once all of them listen.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    pub fn start(mut config: Config) -> Result<Self, StartError> {
         if let Some(addr) = config.open_to_all() {
             return Err(StartError::OpenToAll { addr });
+        }
+        if config.templates.is_empty() {
+            // It is served anyway, beside nothing: no quirk to be counted.
+            config.apple.set(Quirk::WellKnown, false);
         }
         if !config.fault.allow && !config.fault.on.is_empty() {
             return Err(StartError::NoFaults { faults: config.fault.on });
@@ -154,6 +158,8 @@ impl Server {
                 counters: Box::new(move || counters.snapshot()),
                 records: server.records.clone(),
                 notes,
+                faults: Arc::clone(&server.faults),
+                may_misbehave: plan.config.fault.allow,
                 draining: server.draining.clone(),
             };
             server.admin = Some(Admin::start(path, subject)?);

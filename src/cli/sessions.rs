@@ -62,7 +62,7 @@ pub(super) const SOCKET: &str = "admin.sock";
 /// Where the unit of the README has it.
 const SYSTEM: &str = "/run/masque-relay/admin.sock";
 
-fn connect(places: &[PathBuf]) -> Result<Client, Failure> {
+pub(super) fn connect(places: &[PathBuf]) -> Result<Client, Failure> {
     for place in places {
         let error = match Client::connect(place) {
             Ok(client) => return Ok(client),
@@ -137,7 +137,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print(&(text + "\n"))
 }
 
-fn failed(error: AskError) -> Failure {
+pub(super) fn failed(error: AskError) -> Failure {
     let hint = match &error {
         AskError::Refused(_) => Some("`masque-relay sessions` lists those that are known".to_owned()),
         AskError::Lost(_) => None,

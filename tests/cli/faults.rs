@@ -48,3 +48,36 @@ fn a_bad_certificate_is_of_the_ca_that_clients_trust() {
     let probed = home.run(&["probe", &relay.url, "--ca", "certs/dev/ca.pem", "--token-file", "certs/dev/token", "--tcp", "127.0.0.1:9"]);
     assert!(probed.starts_with("exit 1\n") && probed.contains("certificate expired"), "{probed}");
 }
+
+#[test]
+fn a_running_relay_is_made_to_misbehave_and_to_behave_again() {
+    let home = Home::new();
+    let relay = Relay::start(&home, &["serve", "--dev", "--listen", "127.0.0.1:0", "--fault", "cid=19"]);
+    let probe =
+        || home.run(&["probe", &relay.url, "--ca", "certs/dev/ca.pem", "--token-file", "certs/dev/token", "--tcp", "nowhere.invalid:9"]);
+    assert!(!probe().contains("the fault"), "{}", probe());
+
+    assert_eq!(home.stdout(&["fault", "status=503", "retry"]), "cid=19\nstatus=503\nretry\n");
+    assert!(probe().contains("the fault `status` is on"), "{}", probe());
+    assert_eq!(home.stdout(&["fault", "--off", "retry", "status=500"]), "cid=19\nstatus=500\n");
+    assert_eq!(home.stdout(&["fault"]), "cid=19\nstatus=500\n");
+
+    assert_snapshot!(home.run(&["fault", "cid=8"]), @"");
+    assert_snapshot!(home.run(&["fault", "--off", "goaway", "retry"]), @"");
+    // What was refused changed nothing.
+    assert_eq!(home.stdout(&["fault"]), "cid=19\nstatus=500\n");
+
+    assert_eq!(home.stdout(&["fault", "--clear"]), "cid=19\n");
+    assert!(!probe().contains("the fault"), "{}", probe());
+}
+
+#[test]
+fn a_relay_that_may_not_misbehave_is_not_made_to() {
+    let home = Home::new().with_certificate();
+    let serve =
+        ["serve", "--cert", "certs/cert.pem", "--key", "certs/key.pem", "--listen", "127.0.0.1:0", "--open", "--config", "relay.toml"];
+    home.write("relay.toml", "admin = \"admin.sock\"\n");
+    let _relay = Relay::start(&home, &serve);
+    assert_eq!(home.stdout(&["fault", "--admin", "admin.sock"]), "");
+    assert_snapshot!(home.run(&["fault", "--admin", "admin.sock", "goaway"]), @"");
+}

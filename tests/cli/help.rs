@@ -7,6 +7,7 @@ const PAGES: [&[&str]; 17] = [
     &["serve", "--help"],
     &["check", "--help"],
     &["probe", "--help"],
+    &["fault", "--help"],
     &["sessions", "--help"],
     &["explain", "--help"],
     &["cert", "--help"],

@@ -116,6 +116,7 @@ async fn mtu_discovery() {
         assert_eq!(largest() > 1350, on);
         drop(tunnel);
         client.shut().await;
+        drop(tap);
         relay.finish().await;
     }
 }
