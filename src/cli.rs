@@ -12,6 +12,7 @@ pub mod probe;
 pub mod profile;
 pub mod report;
 pub mod serve;
+pub mod sessions;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -51,6 +52,12 @@ pub enum Command {
     /// Open one tunnel through a relay, on stdin and stdout
     #[command(after_help = probe::HELP)]
     Probe(probe::ProbeArguments),
+    /// Show the connections of a running relay, and what happened on one
+    #[command(after_help = sessions::HELP)]
+    Sessions(sessions::SessionsArguments),
+    /// Make a running relay misbehave, or behave again, for tests of clients
+    #[command(after_help = faults::HELP)]
+    Fault(faults::SwitchArguments),
     /// Explain a log of Apple's client: what it shows, and what would settle the rest
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArguments),
@@ -144,7 +151,7 @@ impl Command {
         match self {
             Self::Serve(arguments) => Some(&mut arguments.overrides),
             Self::Check(arguments) => Some(&mut arguments.overrides),
-            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) | Self::Explain(_) => None,
+            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) | Self::Sessions(_) | Self::Fault(_) | Self::Explain(_) => None,
         }
     }
 }
@@ -226,8 +233,8 @@ mod tests {
             assert_eq!(format!("--{}", argument.get_long().unwrap()), flag);
             assert_eq!(argument.get_env().unwrap(), variable);
         }
-        // And those of the log, which no file holds.
+        // And those of the log and of faults, which no file holds.
         let with_variable = serve.get_arguments().filter(|argument| argument.get_env().is_some()).count();
-        assert_eq!(with_variable, OVERRIDES.len() + 2);
+        assert_eq!(with_variable, OVERRIDES.len() + 3);
     }
 }

@@ -35,6 +35,9 @@ pub mod metrics;
 // The named ways to misbehave, as plain values.
 pub mod fault;
 
+// What is done for Apple's clients beyond the RFCs: each quirk named, counted, switchable.
+pub mod apple;
+
 // From what was seen to what it means: findings, and hypotheses with what settles them.
 pub mod diagnosis;
 
@@ -50,6 +53,9 @@ pub mod profile;
 // What the client asks for.
 pub mod request;
 
+// What happened on a connection: kept, bounded, without secrets.
+pub mod record;
+
 // Whether it may.
 pub mod policy;
 
@@ -64,6 +70,9 @@ pub mod listener;
 
 // One client's connection.
 pub mod session;
+
+// The running relay, asked about itself over a Unix socket.
+pub mod admin;
 
 // From a configuration to a running relay, and its orderly end.
 pub mod server;

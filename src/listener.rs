@@ -1,5 +1,6 @@
 //! Sockets towards clients, and who is let in.
 
+mod grease;
 mod pace;
 pub mod quic;
 mod socket;

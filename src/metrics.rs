@@ -1,5 +1,7 @@
 //! Counters, and gauges as guards. Each worker owns one [`Metrics`]; they are added up when read ([`Snapshot::sum`]).
 
+mod samples;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -9,6 +11,7 @@ use std::{
 };
 
 use crate::ended::Ended;
+pub use samples::{Sample, prometheus};
 
 /// The direction of a packet or byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,36 @@ pub enum Loss {
 /// Number of [`Loss`] variants.
 const LOSSES: usize = 9;
 
+impl Loss {
+    /// In the order of their counters.
+    pub const ALL: [Self; LOSSES] = [
+        Self::NoRoom,
+        Self::TooBig,
+        Self::Malformed,
+        Self::UnknownContext,
+        Self::Unanswered,
+        Self::NoTunnel,
+        Self::Unread,
+        Self::Socket,
+        Self::Fault,
+    ];
+
+    /// For counters: one word or two.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoRoom => "no_room",
+            Self::TooBig => "too_big",
+            Self::Malformed => "malformed",
+            Self::UnknownContext => "unknown_context",
+            Self::Unanswered => "unanswered",
+            Self::NoTunnel => "no_tunnel",
+            Self::Unread => "unread",
+            Self::Socket => "socket",
+            Self::Fault => "fault",
+        }
+    }
+}
+
 /// The counters of one worker.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -58,6 +91,7 @@ pub struct Metrics {
     // Once a request, never once a packet: a lock is cheap enough.
     refused: Mutex<BTreeMap<u16, u64>>,
     ended: Mutex<BTreeMap<&'static str, u64>>,
+    quirks: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// Something counts as open while this lives.
@@ -89,6 +123,8 @@ pub struct Snapshot {
     pub refused: BTreeMap<u16, u64>,
     /// Tunnels and requests over, by [`Ended::name`].
     pub ended: BTreeMap<&'static str, u64>,
+    /// What Apple's clients alone do, and was met: by the names of `apple`.
+    pub quirks: BTreeMap<&'static str, u64>,
 }
 
 impl Metrics {
@@ -125,6 +161,11 @@ impl Metrics {
         *lock(&self.ended).entry(ended.name()).or_default() += 1;
     }
 
+    /// A quirk of the shim was met; names it.
+    pub fn quirk(&self, name: &'static str) {
+        *lock(&self.quirks).entry(name).or_default() += 1;
+    }
+
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
@@ -138,6 +179,7 @@ impl Metrics {
             dropped: self.dropped.each_ref().map(|ways| ways.each_ref().map(read)),
             refused: lock(&self.refused).clone(),
             ended: lock(&self.ended).clone(),
+            quirks: lock(&self.quirks).clone(),
         }
     }
 }
@@ -157,6 +199,7 @@ impl Snapshot {
             }
             worker.refused.into_iter().for_each(|(status, count)| *sum.refused.entry(status).or_default() += count);
             worker.ended.into_iter().for_each(|(name, count)| *sum.ended.entry(name).or_default() += count);
+            worker.quirks.into_iter().for_each(|(name, count)| *sum.quirks.entry(name).or_default() += count);
             sum
         })
     }

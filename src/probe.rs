@@ -26,6 +26,7 @@ mod h2;
 mod h3;
 mod options;
 mod parameters;
+mod picky;
 mod pin;
 mod shared;
 mod stream;

@@ -13,6 +13,7 @@ mod line;
 mod link;
 mod odd;
 mod requests;
+mod summary;
 pub mod tcp;
 mod window;
 
@@ -32,6 +33,7 @@ use crate::{
     metrics::Metrics,
     policy::{Permit, Policy, limits::Limits},
     proto::{head::Head, template::Template},
+    record::{Log, Records},
     refusal::{self, Refusal},
     request::Request,
     tunnel::{self, ClientRead, ClientWrite, Lane, tcp::Fetter, udp},
@@ -57,6 +59,8 @@ pub struct Worker {
     pub metrics: Arc<Metrics>,
     /// How the relay misbehaves.
     pub faults: Arc<Faults>,
+    /// This worker's records.
+    pub records: Arc<Records>,
     /// The relay takes no new work.
     pub draining: CancellationToken,
     /// The grace is over.
@@ -64,7 +68,7 @@ pub struct Worker {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     /// Where its packets came from at first.
     pub address: SocketAddr,
@@ -72,6 +76,8 @@ pub struct Client {
     pub http: &'static str,
     /// Its connection has as many requests open as it may.
     pub full: bool,
+    /// The record of its connection.
+    pub log: Arc<Log>,
 }
 
 /// One request and its streams, until it is over.
@@ -130,21 +136,24 @@ fn ms(since: Instant) -> u64 {
 /// Serves one request from its head to its end. `authenticated` is called once the client is known, before anything is looked up for it.
 pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker, authenticated: impl FnOnce()) {
     let head = exchange.take_head();
+    client.log.head(exchange.number(), &head);
     let mut line = Line::new(client, exchange.number());
     if let Some(fault) = Odd::of(&head, &worker.faults) {
         return fault.answer(exchange, &line, worker).await;
     }
+    worker.config.apple.seen(&head).for_each(|quirk| worker.metrics.quirk(quirk.name()));
     let opened = tokio::select! {
         opened = open(&head, worker, &mut line, authenticated) => opened,
         ended = exchange.abandoned() => return line.abandoned(&ended, worker),
         () = worker.cut.cancelled() => return line.abandoned(&Ended::Drained, worker),
     };
+    let hint = opened.as_ref().err().and_then(|refusal| worker.config.apple.hint(refusal, &head));
     drop(head);
     match opened {
         Ok((permit, Upstream::Tcp(target, address))) => carry_tcp(exchange, permit, target, address, line, worker).await,
         Ok((permit, Upstream::Udp(flow, address))) => carry_udp(exchange, permit, flow, address, line, worker).await,
         Err(refusal) => {
-            line.refused(&refusal, worker);
+            line.refused(&refusal, hint, worker);
             let answer = refusal.head(&worker.config.name);
             if worker.faults.on(Fault::AbortAfterResponse) {
                 return exchange.abort(Some(answer), Reset::Cancelled).await;
@@ -156,7 +165,7 @@ pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker
 
 /// Answers a request that has no head to read.
 pub async fn refuse<E: Exchange>(exchange: E, client: Client, refusal: &Refusal, worker: &Worker) {
-    Line::new(client, exchange.number()).refused(refusal, worker);
+    Line::new(client, exchange.number()).refused(refusal, None, worker);
     exchange.refuse(refusal.head(&worker.config.name)).await;
 }
 
@@ -168,7 +177,7 @@ enum Upstream {
 
 /// The path in one breath: what is asked, who asks, whether it may be, where it goes.
 async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl FnOnce()) -> Result<(Permit, Upstream), Refusal> {
-    let request = Request::parse(head, &worker.templates)?;
+    let request = Request::parse(head, &worker.templates, worker.config.apple)?;
     let policy = worker.policy.load_full();
     let user = policy.authenticate(head)?;
     authenticated();
@@ -214,6 +223,7 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
             ended = aborted => ended,
         }
     };
+    line.accepted(200);
     let (ended, totals) = tunnel::tcp::run(read, write, target, worker.config.timeouts.tcp_idle, Fetter::of(&worker.faults), cut).await;
     drop(permit);
     line.tcp_closed(&ended, totals, worker);
@@ -230,6 +240,8 @@ async fn carry_udp<E: Exchange>(exchange: E, permit: Permit, flow: Arc<udp::Flow
         Ok(lane) => lane,
         Err(ended) => return line.abandoned(&ended, worker),
     };
+    // HTTP/1.1 changes its protocol for it (RFC 9298 §3.3).
+    line.accepted(if line.client.http == "h1" { 101 } else { 200 });
     let cut = async {
         worker.cut.cancelled().await;
         Ended::Drained

@@ -1,9 +1,16 @@
-//! `serve --fault`: which faults, and the words about them.
+//! `serve --fault`, and `fault`, which switches them while the relay runs.
+
+use std::path::PathBuf;
 
 use clap::Args;
 use tracing::warn;
 
+use super::{
+    report::{Failure, print},
+    sessions::{connect, failed, places},
+};
 use crate::{
+    admin::{Answer, Ask},
     config::Config,
     fault::{self, Fault, FaultError, Faults},
 };
@@ -19,6 +26,44 @@ pub struct FaultArguments {
     pub seed: u64,
 }
 
+/// `fault`.
+#[derive(Debug, Args)]
+pub struct SwitchArguments {
+    /// Switch these on; `help` lists all there are
+    #[arg(value_name = "NAME[=ARG]", value_parser = wanted)]
+    on: Vec<Wanted>,
+    /// Switch this one off; repeatable
+    #[arg(long, value_name = "NAME")]
+    off: Vec<String>,
+    /// Switch all off first
+    #[arg(long)]
+    clear: bool,
+    /// The relay's admin socket, where it is not found by itself
+    #[arg(long, value_name = "FILE", env = "MASQUE_RELAY_ADMIN", hide_env = true)]
+    admin: Option<PathBuf>,
+}
+
+/// Beneath its help.
+pub const HELP: &str = "\
+What is altered holds from the next handshake, request or packet on. Prints what is on then.
+Example: masque-relay fault settings-late=2000 --off goaway";
+
+/// Switches, and prints what is on.
+pub fn switch(arguments: &SwitchArguments) -> Result<(), Failure> {
+    if arguments.on.contains(&Wanted::Help) {
+        return print(&list());
+    }
+    let on = arguments.on.iter().filter_map(Wanted::fault).map(|fault| fault.to_string()).collect();
+    let ask = Ask::Fault { clear: arguments.clear, off: arguments.off.clone(), on };
+    let mut client = connect(&places(arguments.admin.as_deref()))?;
+    for answer in client.ask(&ask).map_err(failed)? {
+        if let Answer::Faults(faults) = answer.map_err(failed)? {
+            print(&faults.iter().map(|fault| format!("{fault}\n")).collect::<String>())?;
+        }
+    }
+    Ok(())
+}
+
 /// What `--fault` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -26,6 +71,15 @@ pub enum Wanted {
     Help,
     /// A fault.
     Fault(Fault),
+}
+
+impl Wanted {
+    const fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            Self::Help => None,
+        }
+    }
 }
 
 fn wanted(text: &str) -> Result<Wanted, FaultError> {
@@ -41,10 +95,7 @@ impl FaultArguments {
     /// Over what `config` holds.
     pub fn lay(&self, config: &mut Config) {
         config.fault.seed = self.seed;
-        config.fault.on.extend(self.fault.iter().filter_map(|wanted| match wanted {
-            Wanted::Fault(fault) => Some(*fault),
-            Wanted::Help => None,
-        }));
+        config.fault.on.extend(self.fault.iter().filter_map(Wanted::fault));
     }
 }
 

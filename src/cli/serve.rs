@@ -14,10 +14,11 @@ use super::{
     dev::Dev,
     faults,
     report::{Exit, Failure, print},
+    sessions::in_runtime_directory,
 };
 use crate::{
     certs::Identity,
-    config::{Config, file::Settings},
+    config::{Admin, Config, file::Settings},
     server::Server,
     sys,
 };
@@ -41,7 +42,11 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
     } else {
         let mut settings = Settings::new();
         arguments.overrides.lay(&mut settings)?;
-        (settings.finish()?.config, None)
+        let mut config = settings.finish()?.config;
+        if config.admin == Admin::Auto {
+            config.admin = in_runtime_directory().map_or(Admin::Off, Admin::At);
+        }
+        (config, None)
     };
     arguments.faults.lay(&mut config);
     let identity = Identity::load(&config.certificate)?;

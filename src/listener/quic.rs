@@ -10,7 +10,7 @@ use std::{
 use aws_lc_rs::{hkdf, hmac};
 use quinn::{
     Connecting, ConnectionError, ConnectionIdGenerator, Endpoint, EndpointConfig, Incoming, MtuDiscoveryConfig, ServerConfig, TokioRuntime,
-    TransportConfig, VarInt, congestion::CubicConfig, crypto::rustls::QuicServerConfig,
+    TransportConfig, ValidationTokenConfig, VarInt, congestion::CubicConfig, crypto::rustls::QuicServerConfig,
 };
 use quinn_proto::ConnectionId;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -18,16 +18,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Pace, socket::ClientSocket};
+use super::{Pace, grease::greased, socket::ClientSocket};
 use crate::{
     config::{Config, Retry, memory},
     fault::{Fault, Faults},
     policy::limits::{ConnectionSlots, Limits},
+    record::{self, Records},
     sys,
 };
 
-/// Length of our connection IDs. Twenty bytes were reported to trouble a client; eight leave seven that nobody can guess.
-const CID_LEN: usize = 8;
 /// RFC 9000 §17.2.
 const LONGEST_CID: usize = 20;
 /// Handshakes of unproven addresses a second and worker, above which a client must prove its address first.
@@ -54,7 +53,10 @@ impl Shared {
         faults: Arc<Faults>,
         derive: impl Fn(&str) -> [u8; 64],
     ) -> Result<Self, quinn::crypto::rustls::NoInitialCipherSuite> {
-        let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        let mut server = ServerConfig::with_crypto(greased(Arc::new(QuicServerConfig::try_from(tls)?), config.bisect.grease));
+        let mut tokens = ValidationTokenConfig::default();
+        tokens.sent(if config.bisect.new_token { 2 } else { 0 });
+        server.validation_token_config(tokens);
         let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&derive("address validation token"));
         server.token_key(Arc::new(token_key));
         server.transport_config(Arc::new(transport(config, streams)));
@@ -65,11 +67,13 @@ impl Shared {
         transport.datagram_receive_buffer_size(None);
         without_datagrams.transport_config(Arc::new(transport));
         let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &derive("stateless reset"));
+        let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+        endpoint.grease_quic_bit(config.bisect.grease);
         Ok(Self {
             server,
             without_datagrams: Arc::new(without_datagrams),
-            endpoint: EndpointConfig::new(Arc::new(reset_key)),
-            cid_length: faults.cid().map_or(CID_LEN, usize::from),
+            endpoint,
+            cid_length: faults.cid().unwrap_or(config.bisect.cid_length).into(),
             retry: config.quic.retry,
             faults,
         })
@@ -113,11 +117,14 @@ fn transport(config: &Config, streams: u64) -> TransportConfig {
         // More would only queue: quinn sends datagrams in front of everything else.
         .datagram_send_buffer_size(memory::DATAGRAMS_OUT as usize)
         .initial_mtu(config.quic.initial_mtu)
-        .mtu_discovery_config(Some(mtu))
+        .mtu_discovery_config(config.bisect.mtu_discovery.then_some(mtu))
         .max_idle_timeout(Some(idle.try_into().unwrap_or(VarInt::MAX.into())))
         .keep_alive_interval((!config.quic.keep_alive.is_zero()).then_some(config.quic.keep_alive))
         .allow_spin(false)
         .congestion_controller_factory(Arc::new(cubic));
+    if !config.bisect.datagrams {
+        transport.datagram_receive_buffer_size(None);
+    }
     transport
 }
 
@@ -159,9 +166,10 @@ pub async fn accept(
     endpoint: Endpoint,
     shared: Arc<Shared>,
     limits: Arc<Limits>,
+    records: Arc<Records>,
     draining: CancellationToken,
     gone: CancellationToken,
-    mut admit: impl FnMut(Connecting, ConnectionSlots),
+    mut admit: impl FnMut(Connecting, ConnectionSlots, record::Open),
 ) {
     let mut pace = Pace::new(UNPROVEN, Instant::now());
     loop {
@@ -170,12 +178,14 @@ pub async fn accept(
             () = gone.cancelled() => return,
         };
         let Some(incoming) = incoming else { return };
-        let source = incoming.remote_address().ip();
+        let address = incoming.remote_address();
+        let source = address.ip();
         if shared.faults.on(Fault::TcpOnly) {
             incoming.ignore();
             continue;
         }
         if draining.is_cancelled() {
+            records.turn_away(address, "the relay is drained");
             incoming.refuse();
             continue;
         }
@@ -187,6 +197,7 @@ pub async fn accept(
             Retry::Always => !proven,
         };
         if must_prove && incoming.may_retry() {
+            records.turn_away(address, "retry");
             if let Err(error) = incoming.retry() {
                 debug!(%source, %error, "an address could not be asked for its proof");
             }
@@ -194,11 +205,18 @@ pub async fn accept(
         }
         match limits.connection(source) {
             Ok(slots) => match shared.accept(incoming) {
-                Ok(connecting) => admit(connecting, slots),
+                Ok(connecting) => {
+                    let record = records.begin(address);
+                    if proven {
+                        record.log().proven();
+                    }
+                    admit(connecting, slots, record);
+                }
                 Err(error) => debug!(%source, %error, "a connection could not be accepted"),
             },
             Err(why) => {
                 debug!(%source, why, "a connection was refused");
+                records.turn_away(address, &format!("limit reached: {why}"));
                 incoming.refuse();
             }
         }
@@ -252,9 +270,9 @@ mod tests {
 
     #[test]
     fn a_connection_id_names_its_worker() {
-        let mut ids = WorkerIds { worker: 3, length: CID_LEN };
+        let mut ids = WorkerIds { worker: 3, length: 8 };
         let (a, b) = (ids.generate_cid(), ids.generate_cid());
-        assert_eq!((a[1], b[1], a.len()), (3, 3, CID_LEN));
+        assert_eq!((a[1], b[1], a.len()), (3, 3, 8));
         assert_ne!(a, b);
     }
 }

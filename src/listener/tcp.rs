@@ -18,8 +18,9 @@ use tracing::{debug, warn};
 use crate::{
     fault::{Fault, Faults},
     policy::limits::{ConnectionSlots, Limits},
+    record::Records,
 };
-pub use wire::{Outbox, Wire};
+pub use wire::{Counted, Outbox, Wire};
 
 /// Connections the kernel completes before the relay has taken them.
 const BACKLOG: i32 = 1024;
@@ -52,6 +53,7 @@ pub async fn accept(
     listener: tokio::net::TcpListener,
     limits: Arc<Limits>,
     faults: Arc<Faults>,
+    records: Arc<Records>,
     draining: CancellationToken,
     mut admit: impl FnMut(TcpStream, SocketAddr, ConnectionSlots),
 ) {
@@ -67,7 +69,10 @@ pub async fn accept(
                     Ok(()) => admit(stream, source, slots),
                     Err(error) => debug!(%source, %error, "a connection could not be accepted"),
                 },
-                Err(why) => debug!(%source, why, "a connection was refused"),
+                Err(why) => {
+                    debug!(%source, why, "a connection was refused");
+                    records.turn_away(source, &format!("limit reached: {why}"));
+                }
             },
             Err(error) if is_the_clients(&error) => debug!(%error, "a connection was gone before it was accepted"),
             Err(error) => {
@@ -124,6 +129,9 @@ pub enum TlsError {
     /// The handshake failed, with an alert where TLS has one.
     #[error("{0}")]
     Handshake(#[from] io::Error),
+    /// What came is no TLS.
+    #[error("the client speaks no TLS: where its relay is named, the URL must start with https://, not http://")]
+    NotTls,
     /// A client without ALPN speaks HTTP/1.1 (RFC 9113 §3.2), which is not served.
     #[error("the client offers no ALPN, so it speaks HTTP/1.1, and `http1` is off")]
     NoAlpn,
@@ -133,7 +141,7 @@ pub enum TlsError {
 pub async fn handshake(stream: TcpStream, tls: &Arc<rustls::ServerConfig>) -> Result<(Stream, Outbox, Http), TlsError> {
     let http1 = tls.alpn_protocols.iter().any(|name| name == b"http/1.1");
     let (wire, outbox) = Wire::new(stream);
-    let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), wire).await?;
+    let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), wire).await.map_err(told)?;
     if start.client_hello().alpn().is_none() && !http1 {
         start.io.write_all(&NO_APPLICATION_PROTOCOL).await?;
         start.io.shutdown().await?;
@@ -142,6 +150,14 @@ pub async fn handshake(stream: TcpStream, tls: &Arc<rustls::ServerConfig>) -> Re
     let stream = start.into_stream(Arc::clone(tls)).await?;
     let http = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Http::Two } else { Http::One };
     Ok((stream, outbox, http))
+}
+
+fn told(error: io::Error) -> TlsError {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => TlsError::NotTls,
+        _ => error.into(),
+    }
 }
 
 /// How a client's connection broke, in words: the library's own send the reader to its documentation.

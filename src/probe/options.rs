@@ -17,6 +17,7 @@ use rustls::{
 use super::{
     Http, ProbeError,
     parameters::{Parameters, Watched},
+    picky::Picky,
     tickets::Tickets,
     url,
 };
@@ -76,6 +77,8 @@ pub struct Options {
     pub keep_alive: Option<Duration>,
     /// UDP payload of our first packets, 1200..=1452.
     pub initial_mtu: u16,
+    /// Whether the relay's transport parameters are refused, whatever they are: the connection ends with TRANSPORT_PARAMETER_ERROR.
+    pub refuse_parameters: bool,
     /// Whether larger packets are tried.
     pub mtu_discovery: bool,
     /// The application protocol offered; `None` is that of [`Self::http`].
@@ -143,6 +146,7 @@ impl Options {
             idle: Some(Duration::from_mins(2)),
             keep_alive: None,
             initial_mtu: 1350,
+            refuse_parameters: false,
             mtu_discovery: true,
             alpn: None,
             max_head: 64 << 10,
@@ -236,7 +240,9 @@ impl Options {
 
     pub(super) fn quic(&self, tls: Arc<rustls::ClientConfig>) -> Result<quinn::ClientConfig, ProbeError> {
         let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 has the suite that Initial packets need");
-        let mut config = quinn::ClientConfig::new(Arc::new(Watched::new(crypto, self.parameters.clone())));
+        let crypto = Arc::new(Watched::new(crypto, self.parameters.clone()));
+        let mut config =
+            if self.refuse_parameters { quinn::ClientConfig::new(Arc::new(Picky(crypto))) } else { quinn::ClientConfig::new(crypto) };
         config.transport_config(Arc::new(self.transport()?));
         Ok(config)
     }

@@ -1,8 +1,9 @@
 //! Why a relay does not start, and what to do about it.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
+    admin::AdminError,
     certs::{CertError, issue::IssueError},
     fault::Fault,
 };
@@ -47,6 +48,17 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// There is no admin socket.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The file for records cannot be opened.
+    #[error("cannot open the file for records {}", path.display())]
+    Records {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A thread or its runtime cannot be made.
     #[error("cannot start a worker")]
     Worker {
@@ -81,6 +93,8 @@ impl StartError {
             }
             Self::Misfits(error) => error.hint(),
             Self::Dns { .. } => Some("name the servers yourself: `dns.servers = [\"192.0.2.53:53\"]`".into()),
+            Self::Admin(error) => error.hint(),
+            Self::Records { .. } => Some("`log.records` names it; the user that runs the relay must be allowed to write there".into()),
             Self::Bind { .. } | Self::Quic(_) | Self::Worker { .. } => None,
         }
     }

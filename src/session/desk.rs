@@ -24,13 +24,18 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 use tokio::sync::watch;
+use tracing::info;
 
-use super::link::Link;
+use super::{Worker, link::Link};
 use crate::{
-    fault::{Fault, Faults},
+    apple::{Quirk, has_old_datagrams},
+    diagnosis::{By, record::Act},
+    fault::Fault,
     proto::{codes::h3 as h3_code, frame, settings::Settings, write_varint},
+    record::{Critical, What},
 };
 use inbound::{Breach, Inbound};
 
@@ -49,7 +54,7 @@ pub(super) struct Control(Arc<Shared>);
 pub(super) struct Over;
 
 struct Shared {
-    faults: Arc<Faults>,
+    worker: Arc<Worker>,
     link: Link,
     /// The client's SETTINGS, once they came.
     settings: watch::Sender<Option<Settings>>,
@@ -57,18 +62,23 @@ struct Shared {
     control: OnceLock<Arc<Mutex<Outbound>>>,
     /// The client's QPACK streams, which h3 opens and never reads.
     watched: Mutex<Vec<Peer>>,
+    /// Resolve when the client stops one of our critical streams, with its name.
+    stops: Mutex<FuturesUnordered<Stop>>,
 }
+
+type Stop = Pin<Box<dyn Future<Output = Option<&'static str>> + Send>>;
 
 impl Desk {
     /// Opens our unidirectional streams and writes SETTINGS. Needs the peer's transport parameters: only after
     /// `handshake_data()` resolved, or opening a stream may wait for ever.
-    pub(super) async fn open(link: Link, settings: Settings, faults: Arc<Faults>) -> Result<Self, Over> {
+    pub(super) async fn open(link: Link, settings: Settings, worker: Arc<Worker>) -> Result<Self, Over> {
         let shared = Arc::new(Shared {
-            faults,
+            worker,
             link: link.clone(),
             settings: watch::Sender::new(None),
             control: OnceLock::new(),
             watched: Mutex::new(Vec::new()),
+            stops: Mutex::default(),
         });
         let transport = Transport {
             uni: h3_quinn::Connection::new((*link).clone()),
@@ -100,12 +110,46 @@ impl Desk {
                 return Poll::Ready(Over);
             }
         }
+        while let Poll::Ready(Some(stopped)) = lock(&self.shared.stops).poll_next_unpin(cx) {
+            if let Some(stream) = stopped {
+                self.shared.critical(By::Client, Act::Stopped, stream);
+            }
+        }
         self.shared.flush_control(cx);
         Poll::Pending
     }
 }
 
 impl Shared {
+    fn came(&self, settings: Settings) {
+        let Worker { config, metrics, .. } = &*self.worker;
+        if config.apple.has(Quirk::OldDatagrams) && has_old_datagrams(&settings) {
+            metrics.quirk(Quirk::OldDatagrams.name());
+            let address = self.link.remote_address();
+            info!(client = %address, "its SETTINGS have the datagrams of an old draft, which are not spoken here: RFC 9297 is");
+        }
+        self.link.log().settings_received(&settings.0);
+        self.settings.send_replace(Some(settings));
+    }
+
+    /// Notes the end of a critical stream, ours or the client's.
+    fn critical(&self, by: By, act: Act, stream: &'static str) {
+        self.link.note(0, What::Critical(Box::new(Critical { by, act, stream })));
+    }
+
+    fn closed_by_client(&self, stream: &Inbound, act: Act, breach: Breach) -> Breach {
+        if let Some(name) = stream.critical() {
+            self.critical(By::Client, act, name);
+        }
+        breach
+    }
+
+    /// Looks out for the client's STOP_SENDING on one of ours.
+    fn watch_stop(&self, stream: &quinn::SendStream, name: &'static str) {
+        let stopped = stream.stopped();
+        lock(&self.stops).push(Box::pin(async move { stopped.await.ok().flatten().map(|_| name) }));
+    }
+
     /// Sends what waits on our control stream as far as the client's credit goes.
     fn flush_control(&self, cx: &mut Context<'_>) {
         if let Some(outbound) = self.control.get() {
@@ -172,13 +216,13 @@ impl<B: Buf> quic::OpenStreams<B> for Transport {
         self.opening = None;
         let stream = opened.map_err(|error| StreamErrorIncoming::ConnectionErrorIncoming { connection_error: connection_error(error) })?;
         let settings = self.settings.take();
-        let faults = &self.shared.faults;
+        let faults = &self.shared.worker.faults;
         let held = settings.is_some() && (faults.settings_late().is_some() || faults.on(Fault::SettingsNever));
         let outbound = Arc::new(Mutex::new(Outbound { stream, queue: BytesMut::new(), held }));
         if settings.is_some() {
             self.shared.control.get_or_init(|| Arc::clone(&outbound));
         }
-        Poll::Ready(Ok(Uni { outbound, settings }))
+        Poll::Ready(Ok(Uni { outbound, settings, shared: Arc::clone(&self.shared), named: false }))
     }
 
     fn close(&mut self, code: h3::error::Code, reason: &[u8]) {
@@ -295,6 +339,9 @@ impl Outbound {
 struct Uni {
     outbound: Arc<Mutex<Outbound>>,
     settings: Option<Settings>,
+    shared: Arc<Shared>,
+    /// Its type is known.
+    named: bool,
 }
 
 impl<B: Buf> quic::SendStream<B> for Uni {
@@ -305,6 +352,9 @@ impl<B: Buf> quic::SendStream<B> for Uni {
     fn send_data<T: Into<WriteBuf<B>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
         let mut outbound = lock(&self.outbound);
         if let Some(settings) = self.settings.take() {
+            self.named = true;
+            self.shared.watch_stop(&outbound.stream, "control");
+            self.shared.link.log().settings_sent(&settings.0);
             // The stream's type is 0x00 (RFC 9114 §6.2.1).
             outbound.queue.extend_from_slice(&[0x00]);
             outbound.queue.extend_from_slice(&frame::encode(frame::SETTINGS, &settings.encode()));
@@ -312,6 +362,13 @@ impl<B: Buf> quic::SendStream<B> for Uni {
         }
         let mut written: WriteBuf<B> = data.into();
         let bytes = written.copy_to_bytes(written.remaining());
+        if !std::mem::replace(&mut self.named, true) {
+            match bytes.first() {
+                Some(0x02) => self.shared.watch_stop(&outbound.stream, "encoder"),
+                Some(0x03) => self.shared.watch_stop(&outbound.stream, "decoder"),
+                _ => {}
+            }
+        }
         outbound.queue.extend_from_slice(&bytes);
         Ok(())
     }
@@ -345,11 +402,11 @@ impl Peer {
                 Ok(Some(chunk)) => self.inbound.feed(chunk),
                 Ok(None) => match self.inbound.ended() {
                     Ok(()) => return Poll::Ready(Ok(None)),
-                    Err(breach) => Err(breach),
+                    Err(breach) => Err(self.shared.closed_by_client(&self.inbound, Act::Finished, breach)),
                 },
                 Err(error @ StreamErrorIncoming::StreamTerminated { .. }) => match self.inbound.ended() {
                     Ok(()) => return Poll::Ready(Err(error)),
-                    Err(breach) => Err(breach),
+                    Err(breach) => Err(self.shared.closed_by_client(&self.inbound, Act::Reset, breach)),
                 },
                 Err(error) => return Poll::Ready(Err(error)),
             };
@@ -362,8 +419,8 @@ impl Peer {
                 }
             };
             if let Some(settings) = self.inbound.settings() {
-                self.shared.settings.send_replace(Some(settings));
-                if self.shared.faults.on(Fault::StopClientControl)
+                self.shared.came(settings);
+                if self.shared.worker.faults.on(Fault::StopClientControl)
                     && let Some(mut stream) = self.stream.take()
                 {
                     quic::RecvStream::stop_sending(&mut stream, h3_code::NO_ERROR);
@@ -405,6 +462,9 @@ impl quic::RecvStream for Peer {
 
     fn stop_sending(&mut self, code: u64) {
         if let Some(stream) = &mut self.stream {
+            if let Some(critical) = self.inbound.critical() {
+                self.shared.critical(By::Relay, Act::Stopped, critical);
+            }
             quic::RecvStream::stop_sending(stream, code);
         }
     }

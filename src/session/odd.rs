@@ -37,7 +37,7 @@ impl Odd {
                 exchange.abort(None, Reset::Message).await;
             }
             Self::Refused(refusal) => {
-                line.refused(&refusal, worker);
+                line.refused(&refusal, None, worker);
                 let answer = refusal.head(&worker.config.name);
                 if worker.faults.on(Fault::AbortAfterResponse) {
                     return exchange.abort(Some(answer), Reset::Cancelled).await;

@@ -63,6 +63,7 @@ fn what_is_meant_is_shown_with_its_sources() {
     name = "masque-relay"                         # default
     workers = 3                                   # flag --workers
     templates = []                                # default
+    admin = "auto"                                # default
 
     [certificate]
     chain = "certs/cert.pem"                      # relay.toml line 6
@@ -111,11 +112,30 @@ fn what_is_meant_is_shown_with_its_sources() {
     retry = "load"                                # default
     socket_buffer = 4194304                       # default
 
+    [apple]
+    well_known = true                             # default
+    draft_03 = true                               # default
+    bind = true                                   # default
+    connect_ip = true                             # default
+    own_fields = true                             # default
+    old_datagrams = true                          # default
+    hints = true                                  # default
+
+    [bisect]
+    grease = true                                 # default
+    new_token = false                             # default
+    datagrams = true                              # default
+    h3_datagram = true                            # default
+    extended_connect = true                       # default
+    mtu_discovery = true                          # default
+    cid_length = 8                                # default
+
     [fault]
     allow = false                                 # default
 
     [log]
     privacy = "domain"                            # default
+    records = "off"                               # default
 
     # worst-case memory: 1.2 TiB, kernel buffers not counted
     #   = 10000 connections × 130.1 MiB + 100000 tunnels × 136 KiB + 3 workers × 8 MiB

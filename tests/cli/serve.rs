@@ -1,5 +1,7 @@
 //! `serve`, `probe` and `check --health`: a real relay as its own process.
 
+mod sessions;
+
 use std::{
     collections::HashSet,
     fs,
@@ -15,7 +17,7 @@ use std::{
 use crate::{Home, shown};
 
 /// A process whose lines are waited for. Killed when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Receiver<String>,
@@ -39,7 +41,7 @@ impl Process {
     }
 
     /// Waits for a line of stderr with `word` in it.
-    fn hears(&mut self, word: &str) -> String {
+    pub(crate) fn hears(&mut self, word: &str) -> String {
         loop {
             let Ok(line) = self.stderr.recv_timeout(PATIENCE) else { panic!("no {word:?} in {:#?}", self.talk) };
             self.talk.push(line.clone());
@@ -93,13 +95,13 @@ fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
 }
 
 /// A running relay and its URL.
-struct Relay {
-    process: Process,
-    url: String,
+pub(crate) struct Relay {
+    pub(crate) process: Process,
+    pub(crate) url: String,
 }
 
 impl Relay {
-    fn start(home: &Home, arguments: &[&str]) -> Self {
+    pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
         let mut process = Process::start(home.command(arguments));
         let ready = process.line();
         let url = ready.strip_prefix("ready ").unwrap_or_else(|| panic!("{ready}")).to_owned();
@@ -148,7 +150,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 fn dev_prints_what_to_try() {
     let home = Home::new();
     let mut relay = Relay::dev(&home);
-    relay.process.hears("--http 2");
+    relay.process.hears("masque-relay sessions");
     let text: Vec<_> = relay.process.talk.iter().filter(|line| !line.starts_with('{')).cloned().collect();
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r":\d+", ":PORT");
@@ -168,6 +170,7 @@ fn dev_prints_what_to_try() {
           echo hello | masque-relay probe https://127.0.0.1:PORT --ca certs/dev/ca.pem --token-file certs/dev/token --tcp 127.0.0.1:PORT
           echo hello | masque-relay probe https://127.0.0.1:PORT --ca certs/dev/ca.pem --token-file certs/dev/token --udp 127.0.0.1:PORT
           echo hello | masque-relay probe https://127.0.0.1:PORT --http 2 --ca certs/dev/ca.pem --token-file certs/dev/token --udp 127.0.0.1:PORT
+          masque-relay sessions
         ");
     });
 }

@@ -52,6 +52,12 @@ mod tcp;
 mod lifecycle;
 
 #[cfg(test)]
+mod record;
+
+#[cfg(test)]
+mod admin;
+
+#[cfg(test)]
 mod h2;
 
 #[cfg(test)]
@@ -59,6 +65,12 @@ mod h1;
 
 #[cfg(test)]
 mod tls;
+
+#[cfg(test)]
+mod apple;
+
+#[cfg(test)]
+mod bisect;
 
 #[cfg(test)]
 mod faults;

@@ -1,19 +1,15 @@
 //! Faults of the connection: transport parameters, SETTINGS, control streams, GOAWAY, listeners, Retry, connection IDs.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use masque_relay::{
     fault::Fault,
     probe::{self, CriticalEnd, Http, ProbeError},
     proto::settings::{ENABLE_CONNECT_PROTOCOL, H3_DATAGRAM},
 };
-use tokio::{net::UdpSocket, task::JoinSet};
 
 use super::{open, options, shows, tcp};
-use crate::support::{Relay, tcp::TcpEcho};
+use crate::support::{Relay, tap, tcp::TcpEcho};
 
 /// RFC 9221 §3.
 const MAX_DATAGRAM_FRAME_SIZE: u64 = 0x20;
@@ -136,60 +132,10 @@ async fn tcp_only() {
     .await;
 }
 
-/// A wire between client and relay that keeps what the relay says.
-struct Wire {
-    address: std::net::SocketAddr,
-    said: Arc<Mutex<Vec<Vec<u8>>>>,
-    _task: JoinSet<()>,
-}
-
-impl Wire {
-    async fn to(relay: &Relay) -> Self {
-        let (client, server) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
-        server.connect(relay.address()).await.unwrap();
-        let (address, said) = (client.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
-        let (mut task, keep) = (JoinSet::new(), Arc::clone(&said));
-        task.spawn(async move {
-            let (mut from, mut there, mut back) = (None, [0; 2048], [0; 2048]);
-            loop {
-                tokio::select! {
-                    Ok((size, client_address)) = client.recv_from(&mut there) => {
-                        from = Some(client_address);
-                        server.send(&there[..size]).await.unwrap();
-                    }
-                    Ok(size) = server.recv(&mut back), if from.is_some() => {
-                        keep.lock().unwrap().push(back[..size].to_vec());
-                        client.send_to(&back[..size], from.unwrap()).await.unwrap();
-                    }
-                }
-            }
-        });
-        Self { address, said, _task: task }
-    }
-
-    /// What the relay says to a client that opens a connection.
-    async fn handshake(relay: &Relay) -> Vec<Vec<u8>> {
-        let wire = Self::to(relay).await;
-        let mut options = relay.options();
-        options.addresses = vec![wire.address];
-        let client = probe::Client::open(options).await.unwrap();
-        client.settings().await.unwrap();
-        let said = wire.said.lock().unwrap().clone();
-        client.shut().await;
-        said
-    }
-}
-
-/// The length of the connection ID that a long header gives as its own (RFC 9000 §17.2).
-fn source_id_length(packet: &[u8]) -> usize {
-    let destination = usize::from(packet[5]);
-    packet[6 + destination].into()
-}
-
 #[tokio::test]
 async fn retry() {
     shows("retry", async |relay, _| {
-        let said = Wire::handshake(relay).await;
+        let said = tap::handshake(relay).await;
         // RFC 9000 §17.2.5: a long header of type 3.
         said[0][0] & 0xf0 == 0xf0
     })
@@ -200,8 +146,8 @@ async fn retry() {
 async fn cid() {
     for (on, length) in [(None, 8), (Some(Fault::Cid(19)), 19), (Some(Fault::Cid(4)), 4)] {
         let relay = Relay::spawn(|config| (config.fault.allow, config.fault.on) = (true, on.into_iter().collect())).await;
-        let said = Wire::handshake(&relay).await;
-        assert_eq!(source_id_length(&said[0]), length);
+        let said = tap::handshake(&relay).await;
+        assert_eq!(tap::source_id_length(&said[0]), length);
         relay.finish().await;
     }
 }
