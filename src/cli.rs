@@ -4,6 +4,7 @@ pub mod cert;
 pub mod check;
 mod credential;
 pub mod dev;
+pub mod doctor;
 pub mod echo;
 pub mod explain;
 pub mod faults;
@@ -52,6 +53,9 @@ pub enum Command {
     /// Open one tunnel through a relay, on stdin and stdout
     #[command(after_help = probe::HELP)]
     Probe(probe::ProbeArguments),
+    /// Examine a relay from outside, as an Apple client would find it
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::DoctorArguments),
     /// Show the connections of a running relay, and what happened on one
     #[command(after_help = sessions::HELP)]
     Sessions(sessions::SessionsArguments),
@@ -151,7 +155,9 @@ impl Command {
         match self {
             Self::Serve(arguments) => Some(&mut arguments.overrides),
             Self::Check(arguments) => Some(&mut arguments.overrides),
-            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) | Self::Sessions(_) | Self::Fault(_) | Self::Explain(_) => None,
+            Self::Cert(_) | Self::Doctor(_) | Self::Profile(_) | Self::Probe(_) | Self::Sessions(_) | Self::Fault(_) | Self::Explain(_) => {
+                None
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{env, process::ExitCode, time::SystemTime};
 
 use masque_relay::cli::{
-    Arguments, CheckArguments, Command, ServeArguments, cert, check, explain, faults, probe, profile,
+    Arguments, CheckArguments, Command, ServeArguments, cert, check, doctor, explain, faults, probe, profile,
     report::{Failure, say},
     serve, sessions,
 };
@@ -25,6 +25,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Cert(command) => cert(command),
         Command::Profile(command) => profile(command),
         Command::Probe(arguments) => probe(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments, now()),
         Command::Sessions(arguments) => sessions::run(arguments),
         Command::Fault(arguments) => faults::switch(arguments),
         Command::Explain(arguments) => explain::run(arguments),

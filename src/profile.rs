@@ -9,6 +9,7 @@
 pub mod declaration;
 pub mod lint;
 pub mod payload;
+pub mod read;
 pub mod swift;
 pub mod uuid;
 

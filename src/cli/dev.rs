@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Overrides,
+    doctor::{RUNNING, Running},
     echo::Echo,
     report::{Exit, Failure, say},
     serve::url,
@@ -109,6 +110,16 @@ impl Dev {
         Ok(())
     }
 
+    /// Leaves word for `doctor` where the relay and its echo are.
+    pub fn note_running(&self, addresses: &[SocketAddr]) -> Result<(), Failure> {
+        let Some(first) = addresses.first() else { return Ok(()) };
+        let (tcp, udp) = (self.echo.tcp.to_string(), self.echo.udp.to_string());
+        let running = Running { url: url(&self.names, *first), tcp, udp, h3: self.http.h3, h2: self.http.h2 };
+        let text = serde_json::to_string(&running).map_err(|error| Failure::new(Exit::Failed, &error, None))?;
+        let path = Path::new(DIRECTORY).join(RUNNING);
+        Ok(write(&[NewFile { path: &path, text: text.as_bytes(), access: Access::Public }], Existing::Replace)?)
+    }
+
     /// Says on stderr what there is, and what to try.
     pub fn greet(&self, addresses: &[SocketAddr]) {
         let Some(first) = addresses.first() else { return };
@@ -148,6 +159,7 @@ impl Dev {
                 .expect("a String takes everything");
         }
         writeln!(text, "  {} sessions", shell(&self.program)).expect("a String takes everything");
+        writeln!(text, "  {} doctor", shell(&self.program)).expect("a String takes everything");
         say(text.trim_end());
     }
 

@@ -12,8 +12,8 @@ use tracing::{info, warn};
 use super::{
     ServeArguments,
     dev::Dev,
-    faults,
-    report::{Exit, Failure, print},
+    doctor, faults,
+    report::{Exit, Failure, print, say},
     sessions::in_runtime_directory,
 };
 use crate::{
@@ -64,11 +64,21 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
     faults::warn_of(server.faults());
     if let Some(dev) = &dev {
         dev.write_profile(server.addresses())?;
+        dev.note_running(server.addresses())?;
         dev.greet(server.addresses());
     }
     print(&ready(identity.names(), server.addresses()))?;
 
-    let ended = run_until_signalled(server, &mut signals, grace).await;
+    let checkup = async {
+        if dev.is_some() {
+            say(doctor::checkup(now).await);
+        }
+    };
+    let mut ended = std::pin::pin!(run_until_signalled(server, &mut signals, grace));
+    let ended = tokio::select! {
+        ended = &mut ended => ended,
+        () = checkup => ended.await,
+    };
     if let Some(dev) = dev {
         dev.finish().await;
     }

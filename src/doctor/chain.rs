@@ -8,6 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::certs::facts::Facts;
 
@@ -20,6 +21,8 @@ pub(super) struct Chain {
     pub(super) rest: Vec<Facts>,
     /// Whether it leads to a trusted authority, by signatures alone; `Err` says what is in the way.
     pub(super) leads: Result<(), String>,
+    /// The leaf's public key (SubjectPublicKeyInfo, DER).
+    pub(super) key: Vec<u8>,
     /// Whether its names have that of the URL.
     pub(super) named: bool,
 }
@@ -30,6 +33,7 @@ impl Chain {
         let (leaf, rest) = certificates.split_first().ok_or("the relay showed no certificate")?;
         let facts = Facts::read(leaf)?;
         Ok(Self {
+            key: public_key(leaf),
             leads: leads(leaf, rest, roots, now.clamp(facts.not_before, facts.not_after.max(facts.not_before))),
             named: named(&facts.names, host),
             rest: rest.iter().filter_map(|der| Facts::read(der).ok()).collect(),
@@ -38,7 +42,10 @@ impl Chain {
     }
 
     /// Whether an Apple client would send a credential over this connection.
-    pub(super) fn deserves(&self, now: SystemTime) -> bool {
+    pub(super) fn deserves(&self, public_keys: &[Vec<u8>], now: SystemTime) -> bool {
+        if !public_keys.is_empty() {
+            return public_keys.contains(&self.key);
+        }
         self.leads.is_ok() && self.named && !self.leaf.self_issued && self.leaf.not_before <= now && now <= self.leaf.not_after
     }
 
@@ -63,6 +70,10 @@ fn leads(leaf: &[u8], rest: &[Vec<u8>], roots: &[CertificateDer<'static>], at: S
         webpki::Error::CaUsedAsEndEntity => "it is a CA's own certificate".into(),
         error => error.to_string(),
     })
+}
+
+fn public_key(der: &[u8]) -> Vec<u8> {
+    X509Certificate::from_der(der).map(|(_, certificate)| certificate.public_key().raw.to_vec()).unwrap_or_default()
 }
 
 /// Usages are a rule of their own.

@@ -25,6 +25,8 @@ pub struct Plan {
     pub versions: Vec<Http>,
     /// Trusted certificate authorities.
     pub roots: Vec<CertificateDer<'static>>,
+    /// Public keys (SubjectPublicKeyInfo, DER), one of which the relay must have instead of a certificate that is trusted; empty: none is asked for.
+    pub public_keys: Vec<Vec<u8>>,
     /// Fields of every request: credentials for the most part.
     pub fields: Vec<(String, String)>,
     /// What is shown to a relay that asks for a client certificate.
@@ -79,6 +81,7 @@ impl Plan {
             addresses: Vec::new(),
             versions: vec![Http::H3, Http::H2],
             roots: Vec::new(),
+            public_keys: Vec::new(),
             fields: Vec::new(),
             identity: None,
             tcp: None,

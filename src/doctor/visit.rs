@@ -157,7 +157,7 @@ impl Visit {
             return;
         }
         let chain = Chain::read(&self.seen.chain, &plan.roots, &plan.url.host, plan.now);
-        let deserves = plan.trusting || chain.is_ok_and(|chain| chain.deserves(plan.now));
+        let deserves = plan.trusting || chain.is_ok_and(|chain| chain.deserves(&plan.public_keys, plan.now));
         self.withheld = !deserves && !plan.fields.is_empty();
         let stranger = options.clone();
         if deserves {

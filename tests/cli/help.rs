@@ -2,11 +2,12 @@
 
 use crate::Home;
 
-const PAGES: [&[&str]; 17] = [
+const PAGES: [&[&str]; 19] = [
     &["--help"],
     &["serve", "--help"],
     &["check", "--help"],
     &["probe", "--help"],
+    &["doctor", "--help"],
     &["fault", "--help"],
     &["sessions", "--help"],
     &["explain", "--help"],

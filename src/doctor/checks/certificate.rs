@@ -57,6 +57,14 @@ fn issued(chain: &Chain) -> Found {
 }
 
 fn trust(plan: &Plan, chain: &Chain) -> Found {
+    if !plan.public_keys.is_empty() {
+        return if plan.public_keys.contains(&chain.key) {
+            Found::ok("its public key is one of those in the profile")
+        } else {
+            Found::fail("its public key is none of those in the profile")
+                .hint("`RawPublicKeys` replaces all other trust: put this key into the profile")
+        };
+    }
     let says = match &chain.leads {
         Ok(()) => return Found::ok("the chain leads to a trusted authority"),
         Err(says) => says,
