@@ -114,7 +114,8 @@ pub async fn examine(plan: &Plan) -> Report {
     if let Ok(addresses) = &addresses
         && chain::is_name(&plan.url.host)
     {
-        let over = async |http| if plan.versions.contains(&http) { Some(first_that_answers(plan, http, addresses).await) } else { None };
+        let over =
+            async |http| if plan.versions.contains(&http) { Some(Box::pin(first_that_answers(plan, http, addresses)).await) } else { None };
         let (h3, h2) = tokio::join!(over(Http::H3), over(Http::H2));
         visits.extend(h3.into_iter().chain(h2));
     }
@@ -128,7 +129,7 @@ pub async fn examine(plan: &Plan) -> Report {
 async fn first_that_answers(plan: &Plan, http: Http, addresses: &[SocketAddr]) -> Visit {
     let mut visit = None;
     for address in addresses.iter().take(MOST_ADDRESSES) {
-        let paid = Visit::pay(plan, http, *address).await;
+        let paid = Box::pin(Visit::pay(plan, http, *address)).await;
         let opened = paid.opened.is_ok();
         visit = Some(paid);
         if opened {

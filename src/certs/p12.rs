@@ -121,7 +121,8 @@ pub fn opens(bytes: &[u8], password: &str) -> Result<Opens, NoPkcs12> {
 
 /// The chain (DER, the leaf first) and the private key (PKCS#8 DER) in a PKCS#12 of the kind that [`write`] makes, which `openssl pkcs12 -legacy`
 /// and Apple's systems make too. `None`: another kind, another password, or nothing of the sort.
-pub fn read(bytes: &[u8], password: &str) -> Option<(Vec<Vec<u8>>, Zeroizing<Vec<u8>>)> {
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the methods themselves are for one lifetime, and a reader has any")]
+pub fn read(bytes: &[u8], password: &str) -> Option<Held> {
     if opens(bytes, password) != Ok(Opens::Yes) {
         return None;
     }
@@ -163,7 +164,15 @@ pub fn read(bytes: &[u8], password: &str) -> Option<(Vec<Vec<u8>>, Zeroizing<Vec
         }
     }
     (!chain.is_empty()).then_some(())?;
-    Some((chain, key?))
+    Some(Held { chain, key: key? })
+}
+
+/// What is in a PKCS#12.
+pub struct Held {
+    /// Certificates (DER), the leaf first.
+    pub chain: Vec<Vec<u8>>,
+    /// The private key (PKCS#8 DER).
+    pub key: Zeroizing<Vec<u8>>,
 }
 
 /// A `ContentInfo` of the safe.
@@ -213,6 +222,7 @@ impl Locked {
 }
 
 /// `EncryptedData`.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the methods themselves are for one lifetime, and a reader has any")]
 fn read_encrypted(value: yasna::BERReader<'_, '_>) -> yasna::ASN1Result<Locked> {
     value.read_sequence(|data| {
         data.next().read_u8()?;
@@ -232,6 +242,7 @@ fn read_pbe(algorithm: &mut yasna::BERReaderSeq<'_, '_>) -> yasna::ASN1Result<(O
     Ok((kind, salt, iterations))
 }
 
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the methods themselves are for one lifetime, and a reader has any")]
 fn read_bag(bag: yasna::BERReader<'_, '_>) -> yasna::ASN1Result<Bag> {
     bag.read_sequence(|bag| {
         let kind = bag.next().read_oid()?;

@@ -93,7 +93,7 @@ pub fn run(arguments: &DoctorArguments, now: SystemTime) -> Result<(), Failure> 
     let runtime = runtime.map_err(|source| Failure::io("cannot make the runtime", &source))?;
     let reports = match &arguments.profile {
         Some(path) => runtime.block_on(arguments.of_profile(path, now))?,
-        None => vec![runtime.block_on(async { Ok::<_, Failure>(examine(&arguments.plan(now)?).await) })?],
+        None => vec![runtime.block_on(async { Ok::<_, Failure>(Box::pin(examine(&arguments.plan(now)?)).await) })?],
     };
     if arguments.json {
         let json = serde_json::to_string_pretty(&reports).map_err(|error| Failure::new(Exit::Failed, &error, None))?;
@@ -160,7 +160,7 @@ impl DoctorArguments {
                 let fields = std::mem::take(&mut plan.fields);
                 self.lay_over(&mut plan)?;
                 plan.fields.splice(0..0, fields);
-                reports.push(examine(&plan).await);
+                reports.push(Box::pin(examine(&plan)).await);
             }
         }
         Ok(reports)
@@ -171,7 +171,7 @@ impl DoctorArguments {
 pub async fn checkup(now: SystemTime) -> String {
     match dev_plan(now) {
         Ok(plan) => {
-            let report = examine(&plan).await;
+            let report = Box::pin(examine(&plan)).await;
             let well = report.count(Verdict::Fail) + report.count(Verdict::Warn) == 0;
             format!("doctor: {}{}", text::summary(&report), if well { "" } else { "; `doctor` in this directory tells more" })
         }
@@ -252,13 +252,11 @@ fn bearer(token: &str) -> Result<(String, String), Failure> {
 
 /// The CAs of a file, or the system's; where there are none, nobody is trusted, and the report says what that means.
 fn roots(ca: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    match ca {
-        Some(path) => Ok(read_chain(path)?),
-        None => {
-            let mut options = Options::new(([0, 0, 0, 0], 0).into(), "system");
-            Ok(options.trust_system().map(|()| options.roots).unwrap_or_default())
-        }
+    if let Some(path) = ca {
+        return Ok(read_chain(path)?);
     }
+    let mut options = Options::new(([0, 0, 0, 0], 0).into(), "system");
+    Ok(options.trust_system().map(|()| options.roots).unwrap_or_default())
 }
 
 /// A device trusts what the profile brings, and what it trusted before.
@@ -285,9 +283,9 @@ fn identity(path: &Path) -> Result<Arc<CertifiedKey>, Failure> {
 
 /// The identity inside a profile, if it can be opened.
 fn opened(identity: &profile::Identity) -> Option<Arc<CertifiedKey>> {
-    let (chain, key) = p12::read(&identity.pkcs12, &identity.password)?;
-    let key = PrivateKeyDer::Pkcs8(key.to_vec().into());
-    certified(chain.into_iter().map(CertificateDer::from).collect(), key).ok()
+    let held = p12::read(&identity.pkcs12, &identity.password)?;
+    let key = PrivateKeyDer::Pkcs8(held.key.to_vec().into());
+    certified(held.chain.into_iter().map(CertificateDer::from).collect(), key).ok()
 }
 
 fn certified(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<CertifiedKey>, rustls::Error> {

@@ -71,7 +71,7 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
 
     let checkup = async {
         if dev.is_some() {
-            say(doctor::checkup(now).await);
+            say(Box::pin(doctor::checkup(now)).await);
         }
     };
     let mut ended = std::pin::pin!(run_until_signalled(server, &mut signals, grace));

@@ -155,7 +155,7 @@ fn told(error: &dyn std::error::Error) -> String {
 /// A time as a person reads it: three digits at most.
 fn ms(time: std::time::Duration) -> String {
     match time.as_micros() {
-        us if us < 10_000 => format!("{:.1} ms", us as f64 / 1000.0),
+        us if us < 10_000 => format!("{}.{} ms", us / 1000, us % 1000 / 100),
         us if us < 10_000_000 => format!("{} ms", us / 1000),
         us => format!("{} s", us / 1_000_000),
     }

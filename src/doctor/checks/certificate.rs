@@ -159,14 +159,12 @@ fn same(evidence: &Evidence) -> Found {
         return Found::skip("it was seen over one version alone");
     }
     leaves.dedup();
-    match leaves[..] {
-        [_] => Found::ok("both versions show the same"),
-        _ => {
-            let shown: Vec<_> = leaves.iter().map(|leaf| hex(&leaf[leaf.len().saturating_sub(4)..])).collect();
-            Found::warn(format!("HTTP/3 and HTTP/2 show different ones (they end in {})", shown.join(" and ")))
-                .hint("what is said here is of the one over HTTP/3")
-        }
+    if leaves.len() == 1 {
+        return Found::ok("both versions show the same");
     }
+    let shown: Vec<_> = leaves.iter().map(|leaf| hex(&leaf[leaf.len().saturating_sub(4)..])).collect();
+    Found::warn(format!("HTTP/3 and HTTP/2 show different ones (they end in {})", shown.join(" and ")))
+        .hint("what is said here is of the one over HTTP/3")
 }
 
 /// Two weeks are enough to renew a certificate by hand.

@@ -97,10 +97,10 @@ impl UdpTalk {
         while self.sent < all {
             // A relay may send little to a target that has not answered yet (RFC 9298 section 7).
             let (burst, patience) = if self.sent == 0 { (KNOCK, quiet) } else { (BURST, BETWEEN) };
-            for number in self.sent..all.min(self.sent + burst) {
+            for (number, place) in pending.iter_mut().enumerate().take(all.min(self.sent + burst)).skip(self.sent) {
                 let bytes = payload(tag, number);
                 let sent = if number < many { tunnel.send_either(&bytes).await.is_ok() } else { tunnel.send_capsule(&bytes).await.is_ok() };
-                pending[number] = Some(Instant::now());
+                *place = Some(Instant::now());
                 self.sent = number + 1;
                 if !sent {
                     break;
