@@ -376,7 +376,9 @@ impl Subject {
         for name in off {
             self.faults.clear(name);
         }
-        on.into_iter().for_each(|fault| self.faults.set(fault));
+        for fault in on {
+            self.faults.set(fault);
+        }
         let after = self.faults.list();
         let names: Vec<_> = after.iter().map(ToString::to_string).collect();
         if after != now {

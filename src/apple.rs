@@ -164,7 +164,9 @@ mod tests {
 
     fn head(fields: &[(&'static str, &'static str)]) -> Head {
         let mut head = Head::default();
-        fields.iter().for_each(|(name, value)| head.push(*name, *value));
+        for (name, value) in fields {
+            head.push(*name, *value);
+        }
         head
     }
 

@@ -6,11 +6,11 @@ use clap::Args;
 use tracing::warn;
 
 use super::{
-    report::{Failure, print},
-    sessions::{connect, failed, places},
+    report::{Exit, Failure, print},
+    sessions::{connect, places},
 };
 use crate::{
-    admin::{Answer, Ask},
+    admin::{Answer, Ask, client::AskError},
     config::Config,
     fault::{self, Fault, FaultError, Faults},
 };
@@ -53,7 +53,7 @@ pub fn switch(arguments: &SwitchArguments) -> Result<(), Failure> {
     if arguments.on.contains(&Wanted::Help) {
         return print(&list());
     }
-    let on = arguments.on.iter().filter_map(Wanted::fault).map(|fault| fault.to_string()).collect();
+    let on = arguments.on.iter().filter_map(Wanted::fault).map(ToString::to_string).collect();
     let ask = Ask::Fault { clear: arguments.clear, off: arguments.off.clone(), on };
     let mut client = connect(&places(arguments.admin.as_deref()))?;
     for answer in client.ask(&ask).map_err(failed)? {
@@ -62,6 +62,10 @@ pub fn switch(arguments: &SwitchArguments) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn failed(error: AskError) -> Failure {
+    Failure::new(Exit::Failed, &error, None)
 }
 
 /// What `--fault` asks for.

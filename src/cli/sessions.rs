@@ -137,7 +137,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print(&(text + "\n"))
 }
 
-pub(super) fn failed(error: AskError) -> Failure {
+fn failed(error: AskError) -> Failure {
     let hint = match &error {
         AskError::Refused(_) => Some("`masque-relay sessions` lists those that are known".to_owned()),
         AskError::Lost(_) => None,

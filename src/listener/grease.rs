@@ -98,7 +98,7 @@ mod tests {
         let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
         let connecting = client.connect_with(config, server.local_addr().unwrap(), "a.test").unwrap();
         let (here, there) = tokio::join!(connecting, async { server.accept().await.unwrap().await });
-        (here.unwrap(), there.unwrap());
+        assert!(here.is_ok() && there.is_ok(), "{here:?}, {there:?}");
 
         let bytes = kept.lock().unwrap().clone();
         let (mut rest, mut ids) = (&bytes[..], Vec::new());

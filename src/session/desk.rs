@@ -178,7 +178,9 @@ impl Control {
     /// Sends what the fault `settings-late` held.
     pub(super) fn release(&self) {
         let Some(outbound) = self.0.control.get() else { return };
-        lock(outbound).held = false;
+        if let Some(settings) = lock(outbound).held.take() {
+            self.0.link.log().settings_sent(&settings.0);
+        }
         self.0.flush_control(&mut Context::from_waker(Waker::noop()));
     }
 
@@ -187,6 +189,7 @@ impl Control {
         let Some(outbound) = self.0.control.get() else { return };
         // It fails where the client has stopped it: then it is over as well.
         lock(outbound).stream.finish().unwrap_or_default();
+        self.0.critical(By::Relay, Act::Finished, "control");
     }
 }
 
@@ -218,6 +221,7 @@ impl<B: Buf> quic::OpenStreams<B> for Transport {
         let settings = self.settings.take();
         let faults = &self.shared.worker.faults;
         let held = settings.is_some() && (faults.settings_late().is_some() || faults.on(Fault::SettingsNever));
+        let held = held.then(Settings::default);
         let outbound = Arc::new(Mutex::new(Outbound { stream, queue: BytesMut::new(), held }));
         if settings.is_some() {
             self.shared.control.get_or_init(|| Arc::clone(&outbound));
@@ -321,13 +325,13 @@ impl<B: Buf> quic::BidiStream<B> for Request {
 struct Outbound {
     stream: quinn::SendStream,
     queue: BytesMut,
-    /// Nothing is sent for now: a fault.
-    held: bool,
+    /// Nothing is sent for now, which is a fault: SETTINGS that wait.
+    held: Option<Settings>,
 }
 
 impl Outbound {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), quinn::WriteError>> {
-        while !self.queue.is_empty() && !self.held {
+        while !self.queue.is_empty() && self.held.is_none() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.queue))?;
             self.queue.advance(written);
         }
@@ -354,10 +358,13 @@ impl<B: Buf> quic::SendStream<B> for Uni {
         if let Some(settings) = self.settings.take() {
             self.named = true;
             self.shared.watch_stop(&outbound.stream, "control");
-            self.shared.link.log().settings_sent(&settings.0);
             // The stream's type is 0x00 (RFC 9114 §6.2.1).
             outbound.queue.extend_from_slice(&[0x00]);
             outbound.queue.extend_from_slice(&frame::encode(frame::SETTINGS, &settings.encode()));
+            match &mut outbound.held {
+                None => self.shared.link.log().settings_sent(&settings.0),
+                Some(held) => *held = settings,
+            }
             return Ok(());
         }
         let mut written: WriteBuf<B> = data.into();
@@ -424,6 +431,7 @@ impl Peer {
                     && let Some(mut stream) = self.stream.take()
                 {
                     quic::RecvStream::stop_sending(&mut stream, h3_code::NO_ERROR);
+                    self.shared.critical(By::Relay, Act::Stopped, "control");
                 }
             }
             if !visible.is_empty() {

@@ -17,8 +17,20 @@ fn help_lists_every_fault_and_starts_nothing() {
 
 #[test]
 fn what_is_no_fault_says_what_is() {
-    assert_snapshot!(Home::new().run(&["serve", "--dev", "--fault", "goawy"]), @"");
-    assert_snapshot!(Home::new().run(&["serve", "--dev", "--fault", "stall=0"]), @"");
+    assert_snapshot!(Home::new().run(&["serve", "--dev", "--fault", "goawy"]), @r"
+    exit 2
+    -- stderr
+    error: invalid value 'goawy' for '--fault <NAME[=ARG]>': there is no fault `goawy`: did you mean `goaway`?; `--fault help` lists them
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(Home::new().run(&["serve", "--dev", "--fault", "stall=0"]), @r"
+    exit 2
+    -- stderr
+    error: invalid value 'stall=0' for '--fault <NAME[=ARG]>': `stall=0` cannot be: it takes a number of bytes, 1 or more
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
@@ -26,7 +38,13 @@ fn a_relay_that_may_not_misbehave_does_not_start() {
     let home = Home::new().with_certificate();
     let arguments =
         ["serve", "--cert", "certs/cert.pem", "--key", "certs/key.pem", "--listen", "127.0.0.1:0", "--open", "--fault", "goaway"];
-    assert_snapshot!(home.run(&arguments), @"");
+    assert_snapshot!(home.run(&arguments), @r"
+    exit 2
+    -- stderr
+    error: cannot start with the fault `goaway`: this relay may not misbehave
+
+    hint: `--dev` lets it, and so does `allow = true` under `[fault]`; not where anybody depends on it
+    ");
 }
 
 #[test]
@@ -62,8 +80,16 @@ fn a_running_relay_is_made_to_misbehave_and_to_behave_again() {
     assert_eq!(home.stdout(&["fault", "--off", "retry", "status=500"]), "cid=19\nstatus=500\n");
     assert_eq!(home.stdout(&["fault"]), "cid=19\nstatus=500\n");
 
-    assert_snapshot!(home.run(&["fault", "cid=8"]), @"");
-    assert_snapshot!(home.run(&["fault", "--off", "goaway", "retry"]), @"");
+    assert_snapshot!(home.run(&["fault", "cid=8"]), @r"
+    exit 1
+    -- stderr
+    error: the relay says: `cid` is decided when the relay starts: `serve --fault cid=LENGTH`
+    ");
+    assert_snapshot!(home.run(&["fault", "--off", "goaway", "retry"]), @r"
+    exit 1
+    -- stderr
+    error: the relay says: the fault `goaway` is not on
+    ");
     // What was refused changed nothing.
     assert_eq!(home.stdout(&["fault"]), "cid=19\nstatus=500\n");
 
@@ -79,5 +105,9 @@ fn a_relay_that_may_not_misbehave_is_not_made_to() {
     home.write("relay.toml", "admin = \"admin.sock\"\n");
     let _relay = Relay::start(&home, &serve);
     assert_eq!(home.stdout(&["fault", "--admin", "admin.sock"]), "");
-    assert_snapshot!(home.run(&["fault", "--admin", "admin.sock", "goaway"]), @"");
+    assert_snapshot!(home.run(&["fault", "--admin", "admin.sock", "goaway"]), @r"
+    exit 1
+    -- stderr
+    error: the relay says: it may not misbehave: start it with `--dev`, or with `allow = true` under `[fault]`
+    ");
 }

@@ -51,6 +51,7 @@ fn the_commands() {
       profile   Write what devices are told: configuration profile, declaration, Swift; and check one
       probe     Open one tunnel through a relay, on stdin and stdout
       sessions  Show the connections of a running relay, and what happened on one
+      fault     Make a running relay misbehave, or behave again, for tests of clients
       explain   Explain a log of Apple's client: what it shows, and what would settle the rest
 
     Options:

@@ -37,7 +37,9 @@ async fn what_each_does_can_be_switched_off_and_is_counted(http: Http) {
             let relay = Relay::spawn(|config| {
                 config.templates = vec![Template::parse("https://relay.test/masque/{target_host}/{target_port}").unwrap()];
                 // Of a path that is served there is only one.
-                EVERY.into_iter().for_each(|other| config.apple.set(other, other == Quirk::WellKnown));
+                for other in EVERY {
+                    config.apple.set(other, other == Quirk::WellKnown);
+                }
                 config.apple.set(quirk, switched);
             })
             .await;
