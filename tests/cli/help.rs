@@ -50,6 +50,7 @@ fn the_commands() {
       cert      Make and inspect certificates and tokens
       profile   Write what devices are told: configuration profile, declaration, Swift; and check one
       probe     Open one tunnel through a relay, on stdin and stdout
+      doctor    Examine a relay from outside, as an Apple client would find it
       sessions  Show the connections of a running relay, and what happened on one
       fault     Make a running relay misbehave, or behave again, for tests of clients
       explain   Explain a log of Apple's client: what it shows, and what would settle the rest

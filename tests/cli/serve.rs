@@ -113,7 +113,7 @@ impl Relay {
     }
 
     /// One that loads `relay.toml`, with `certs/` by `cert` and a token in the file `token`.
-    fn configured(home: &Home, more: &str) -> Self {
+    pub(crate) fn configured(home: &Home, more: &str) -> Self {
         let out = home.stdout(&["cert", "token", "--user", "alice"]);
         let (token, entry) = out.split_once('\n').expect("two lines");
         home.stdout(&["cert", "server", "127.0.0.1", "--force"]);

@@ -1,0 +1,233 @@
+//! `doctor`: what a person sees of it, against a real relay.
+
+use std::fs;
+
+use crate::{Home, serve::Relay};
+
+/// A report as it is but for what differs from run to run.
+fn settings() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"127\.0\.0\.1:\d+", "ADDRESS");
+    settings.add_filter(r"\d+(\.\d)? (ms|s)\b", "TIME");
+    settings.add_filter(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "DATE");
+    settings.add_filter(r"it names .*", "it names NAMES");
+    settings
+}
+
+/// A development relay that has finished looking at itself, with its line about that.
+fn dev(home: &Home, more: &[&str]) -> (Relay, String) {
+    let mut relay = Relay::start(home, &[&["serve", "--dev", "--listen", "127.0.0.1:0"], more].concat());
+    let says = relay.process.hears("doctor: ");
+    (relay, says)
+}
+
+#[test]
+fn a_development_relay_is_well_and_says_so() {
+    let home = Home::new();
+    let (_relay, says) = dev(&home, &[]);
+    assert_eq!(says, "doctor: 74 checks: 74 ok");
+    settings().bind(|| insta::assert_snapshot!(home.run(&["doctor"]), @r"
+    exit 0
+    -- stdout
+    ADDRESS
+    reach
+      ok    127.0.0.1 is at 127.0.0.1
+      ok    udp ADDRESS answers first packets of 1350 and 1200 bytes; handshake in TIME
+      ok    tcp ADDRESS answers; TLS in TIME
+    certificate
+      ok    a leaf with P-256, issued by CN=masque-relay development CA, and nothing else
+      ok    it is issued by a CA, not by itself
+      ok    the chain leads to a trusted authority
+      ok    it names NAMES
+      ok    127.0.0.1 is among them
+      ok    it is valid until DATE
+      ok    it is valid since DATE
+      ok    it is valid for 397 days
+      ok    its extended key usage has serverAuth
+      ok    no signature uses SHA-1
+      ok    its key is P-256
+      ok    both versions show the same
+    HTTP/3 connection
+      ok    QUIC v1, TLS 1.3, ALPN h3, in TIME
+      ok    no Retry packet
+      ok    the relay's connection ID has 8 bytes
+      ok    max_datagram_frame_size is 65535
+      ok    the relay allows 100 requests at once
+      ok    the relay keeps an idle connection for TIME
+      ok    the relay asks for no client certificate
+      ok    SETTINGS: 0x6 = 16384, 0x8 = 1, 0x33 = 1
+      ok    they come in the relay's first flight, before it has our Finished
+      ok    SETTINGS_ENABLE_CONNECT_PROTOCOL (0x08) is 1
+      ok    SETTINGS_H3_DATAGRAM (0x33) is 1
+      ok    the relay stops none of our critical streams
+      ok    the relay keeps its critical streams open
+      ok    no rule of HTTP was broken
+      ok    no GOAWAY
+      ok    the relay keeps the connection open
+      ok    the connection goes on from another port
+    HTTP/3 TCP
+      ok    classic CONNECT to a port that nobody serves is answered with 502
+      ok    a tunnel to the target opens in TIME
+      ok    the 200 has no field that does not belong there
+      ok    64 bytes come back in TIME
+      ok    1024 KiB come back in TIME
+      ok    our end reaches the target, and its end comes back
+    HTTP/3 UDP
+      ok    a tunnel to the target opens by the well-known path
+      ok    the URL's template is the well-known path
+      ok    the answer has `capsule-protocol: ?1`
+      ok    payloads come under context ID 0
+      ok    datagrams come to their own stream
+      ok    52 of 52 payloads come back in datagrams
+      ok    the fastest payload took TIME
+      ok    a payload in a DATAGRAM capsule comes back too
+      ok    a second tunnel carries its own payloads beside the first
+    HTTP/3 refusals
+      ok    a refusal with 502 has Proxy-Status
+      ok    a refusal ends with the end of the stream
+      ok    a request without the credential is answered with 407
+    HTTP/2 connection
+      ok    TCP, TLS, ALPN h2, in TIME
+      ok    the relay asks for no client certificate
+      ok    SETTINGS: 0x3 = 1088, 0x4 = 8388608, 0x5 = 65536, 0x6 = 16384, 0x8 = 1
+      ok    they come TIME after the handshake
+      ok    SETTINGS_ENABLE_CONNECT_PROTOCOL (0x08) is 1
+      ok    no rule of HTTP was broken
+      ok    no GOAWAY
+      ok    the relay keeps the connection open
+    HTTP/2 TCP
+      ok    classic CONNECT to a port that nobody serves is answered with 502
+      ok    a tunnel to the target opens in TIME
+      ok    the 200 has no field that does not belong there
+      ok    64 bytes come back in TIME
+      ok    1024 KiB come back in TIME
+      ok    our end reaches the target, and its end comes back
+    HTTP/2 UDP
+      ok    a tunnel to the target opens by the well-known path
+      ok    the URL's template is the well-known path
+      ok    the answer has `capsule-protocol: ?1`
+      ok    payloads come under context ID 0
+      ok    52 of 52 payloads come back in capsules
+      ok    the fastest payload took TIME
+      ok    a second tunnel carries its own payloads beside the first
+    HTTP/2 refusals
+      ok    a refusal with 502 has Proxy-Status
+      ok    a refusal ends with the end of the stream
+      ok    a request without the credential is answered with 407
+
+    74 checks: 74 ok
+    "));
+}
+
+#[test]
+fn a_fault_is_named_with_evidence_and_hint() {
+    let home = Home::new();
+    let (_relay, says) = dev(&home, &["--fault", "no-h3-datagram"]);
+    assert_eq!(says, "doctor: 74 checks: 73 ok, 1 failed; `doctor` in this directory tells more");
+    let report = home.run(&["doctor"]);
+    let failed: Vec<_> = report.lines().skip_while(|line| !line.starts_with("  fail")).take(3).collect();
+    insta::assert_snapshot!(failed.join("\n"), @r"
+      fail  SETTINGS_H3_DATAGRAM (0x33) is not announced
+            hint: a client may not send UDP payloads in QUIC datagrams without it: it must be 1
+            like `serve --fault no-h3-datagram`
+    ");
+    assert!(report.starts_with("exit 1\n") && report.ends_with("\n-- stderr\nerror: a check failed\n"), "{report}");
+}
+
+#[test]
+fn json_has_every_finding() {
+    let home = Home::new();
+    let (_relay, _) = dev(&home, &[]);
+    let json: serde_json::Value = serde_json::from_str(&home.stdout(&["doctor", "--json"])).expect("JSON");
+    let findings = json[0]["findings"].as_array().expect("findings");
+    assert_eq!(findings.len(), 74);
+    for finding in findings {
+        assert!(finding["check"].is_string() && finding["group"].is_string() && finding["evidence"].is_string(), "{finding}");
+        assert_eq!(finding["verdict"], "ok", "{finding}");
+    }
+}
+
+#[test]
+fn no_credential_goes_where_the_certificate_is_not_trusted() {
+    let home = Home::new().with_certificate();
+    let relay = Relay::configured(&home, "");
+    home.stdout(&["cert", "ca", "--out", "other"]);
+    let arguments = ["doctor", &relay.url, "--ca", "other/ca.pem", "--token-file", "token"];
+    let report = home.run(&arguments);
+    assert!(report.contains("http3.connect: the credential was not sent, since the certificate is not to be trusted"), "{report}");
+    assert!(report.contains("like `serve --fault cert-no-chain`"), "{report}");
+    let report = home.run(&[&arguments[..], &["--insecure"]].concat());
+    assert!(report.contains("ok    classic CONNECT to a port that nobody serves is answered with 502"), "{report}");
+}
+
+#[test]
+fn a_profile_is_linted_and_its_relay_examined() {
+    let home = Home::new();
+    let (_relay, _) = dev(&home, &[]);
+    let echo: serde_json::Value = serde_json::from_str(&home.read("certs/dev/relay.json")).expect("JSON");
+    let (tcp, udp) = (echo["tcp"].as_str().expect("an address"), echo["udp"].as_str().expect("an address"));
+    let report = home.run(&["doctor", "--profile", "certs/dev/relay.mobileconfig", "--target-tcp", tcp, "--target-udp", udp]);
+    assert!(report.starts_with("exit 0\n") && report.contains("\n74 checks: 74 ok\n"), "{report}");
+    settings().bind(|| {
+        let linted = report.split("\n\n").next().unwrap_or_default();
+        insta::assert_snapshot!(linted, @r"
+        exit 0
+        -- stdout
+        certs/dev/relay.mobileconfig
+        profile
+          warn  `MatchDomains`: is empty, and so is `MatchFQDNs`: everything the device does goes through the relay
+          warn  `Relays[0].HTTP3RelayURL`: `127.0.0.1` is the device itself: only this machine reaches a relay there
+        ");
+    });
+    // One that a device refuses is not only linted: what can be examined is.
+    let text = home.read("certs/dev/relay.mobileconfig").replace("<string>Configuration</string>", "<string>Other</string>");
+    fs::write(home.path("bad.mobileconfig"), text).expect("a file");
+    let report = home.run(&["doctor", "--profile", "bad.mobileconfig"]);
+    assert!(report.starts_with("exit 1\n") && report.contains("fail  `PayloadType`: must be"), "{report}");
+    assert!(report.contains("ok    QUIC v1"), "{report}");
+}
+
+#[test]
+fn wrong_usage_is_told() {
+    insta::assert_snapshot!(Home::new().run(&["doctor"]), @r"
+    exit 2
+    -- stderr
+    error: no relay is named, and no development relay was started in this directory
+
+    hint: `masque-relay doctor https://relay.example`, or `masque-relay serve --dev` first
+    ");
+    insta::assert_snapshot!(Home::new().run(&["doctor", "http://relay.example"]), @r"
+    exit 2
+    -- stderr
+    error: cannot use the URL http://relay.example: it does not start with https://
+
+    hint: write it like `https://relay.example` or `https://[2001:db8::7]:4433`
+    ");
+    insta::assert_snapshot!(Home::new().run(&["doctor", "https://relay.invalid"]), @r"
+    exit 1
+    -- stdout
+    relay.invalid:443
+    reach
+      fail  relay.invalid cannot be resolved: failed to lookup address information: Name or service not known
+            hint: the name in the URL needs an A or AAAA record that clients see
+      skip  reach.udp: needs: reach.name
+      skip  reach.tcp: needs: reach.name
+    certificate
+      skip  certificate.shown: needs: reach.name
+      skip  certificate.issued: needs: certificate.shown
+      skip  certificate.trust: needs: certificate.shown
+      skip  certificate.san: needs: certificate.shown
+      skip  certificate.name: needs: certificate.shown
+      skip  certificate.expiry: needs: certificate.shown
+      skip  certificate.start: needs: certificate.shown
+      skip  certificate.lifetime: needs: certificate.shown
+      skip  certificate.usage: needs: certificate.shown
+      skip  certificate.signature: needs: certificate.shown
+      skip  certificate.key: needs: certificate.shown
+      skip  certificate.same: needs: certificate.shown
+
+    15 checks: 1 failed, 14 skipped
+    -- stderr
+    error: a check failed
+    ");
+}
