@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    certs::Identity,
+    certs::{Serving, Tls},
     config::Config,
     listener::{
         quic::{self, Shared},
@@ -69,9 +69,9 @@ struct Thread {
 /// What every worker is made from.
 struct Plan {
     config: Arc<Config>,
-    quic: Shared,
+    quic: Arc<Shared>,
     /// TLS for what comes over TCP.
-    tls: Arc<rustls::ServerConfig>,
+    tls: Arc<ArcSwap<Tls>>,
     policy: Arc<ArcSwap<Policy>>,
     limits: Arc<Limits>,
     draining: CancellationToken,
@@ -84,16 +84,16 @@ impl Server {
         if let Some(addr) = config.open_to_all() {
             return Err(StartError::OpenToAll { addr });
         }
-        let identity = Identity::load(&config.certificate)?;
-        let quic = Shared::new(&config, identity.tls_for_quic()?, h3::STREAMS, |label| identity.derive_key(label))?;
+        let serving = Serving::load(&config)?;
+        let quic = Shared::new(&config, &serving.tls_for_quic()?, h3::STREAMS, |label| serving.first().derive_key(label))?;
         let workers = config.workers.clamp(1, MAX_WORKERS);
-        let tls = identity.tls_for_tcp(config.http, config.tls12)?;
+        let tls = serving.tls_for_tcp(config.http, config.tls12)?;
         let Bound { addresses, workers: sockets, mut warnings } = bind_all(&config, workers)?;
         let limits = Limits::new(&config.limits);
         let plan = Arc::new(Plan {
             policy: Arc::new(ArcSwap::from_pointee(Policy::new(&config, addresses.clone()))),
-            quic,
-            tls,
+            quic: Arc::new(quic),
+            tls: Arc::new(ArcSwap::from_pointee(tls)),
             limits: Arc::clone(&limits),
             config: Arc::new(config),
             draining: CancellationToken::new(),
@@ -248,11 +248,12 @@ async fn work(
     let accepting = TaskTracker::new();
     for endpoint in endpoints.iter().cloned() {
         let (worker, sessions) = (Arc::clone(&worker), sessions.clone());
-        let admit = move |connecting, slots| {
-            sessions.spawn(h3::serve(connecting, slots, Arc::clone(&worker)));
+        let admit = move |connecting, seen, slots| {
+            sessions.spawn(h3::serve(connecting, seen, slots, Arc::clone(&worker)));
         };
         accepting.spawn(quic::accept(
             endpoint,
+            Arc::clone(&plan.quic),
             Arc::clone(&plan.limits),
             plan.config.quic.retry,
             plan.draining.clone(),
@@ -263,7 +264,7 @@ async fn work(
     for listener in listeners {
         let (worker, sessions, tls) = (Arc::clone(&worker), sessions.clone(), Arc::clone(&plan.tls));
         let admit = move |stream, source, slots| {
-            sessions.spawn(session::tcp::serve(stream, source, slots, Arc::clone(&tls), Arc::clone(&worker)));
+            sessions.spawn(session::tcp::serve(stream, source, slots, tls.load_full(), Arc::clone(&worker)));
         };
         accepting.spawn(tcp::accept(listener, Arc::clone(&plan.limits), plan.draining.clone(), admit));
     }

@@ -18,7 +18,7 @@ use head::Read;
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
-    let Accepted { stream, outbox, address, unauthenticated, started, deadline } = accepted;
+    let Accepted { stream, outbox, address, unauthenticated, started, deadline, seen: _seen } = accepted;
     let _open = worker.metrics.connection_open();
     let (mut read, write) = tokio::io::split(stream);
     let deadline = deadline.min(Instant::now() + worker.config.timeouts.head);

@@ -68,7 +68,7 @@ type Incoming = (Request<RecvStream>, server::SendResponse<Bytes>);
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
-    let Accepted { stream, outbox, address, unauthenticated, started, deadline } = accepted;
+    let Accepted { stream, outbox, address, unauthenticated, started, deadline, seen: _seen } = accepted;
     let opened = tokio::select! {
         opened = settings(&worker).handshake(stream) => opened.map_err(|error| words(&error)),
         () = sleep_until(deadline) => Err("no HTTP/2 preface in time".into()),

@@ -39,6 +39,7 @@ use super::{
 use crate::{
     config::memory,
     ended::Reset,
+    listener::Seen,
     policy::limits::{ConnectionSlots, Slot},
     proto::{
         codes::h3 as code,
@@ -67,7 +68,7 @@ fn settings() -> Settings {
 }
 
 /// Serves one connection from its first packet to its last. Answers nothing on its own to a client that breaks QUIC or TLS.
-pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, worker: Arc<Worker>) {
+pub async fn serve(connecting: quinn::Connecting, seen: Seen, slots: ConnectionSlots, worker: Arc<Worker>) {
     let started = Instant::now();
     let address = connecting.remote_address();
     let ConnectionSlots { connection: _connection, unauthenticated, .. } = slots;
@@ -79,7 +80,7 @@ pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, worker
     };
     let (link, desk) = match opened {
         Ok(opened) => opened,
-        Err(why) => return debug!(client = %address, http = "h3", ms = ms(started), why, "handshake failed"),
+        Err(why) => return debug!(client = %address, http = "h3", ms = ms(started), ja4 = seen.ja4(), why, "handshake failed"),
     };
     let _open = worker.metrics.connection_open();
     let (requests, end) = Session::new(link, desk, address, unauthenticated, Arc::clone(&worker)).run(deadline).await;

@@ -10,6 +10,8 @@ use tracing::debug;
 
 use super::{Worker, h1, h2, ms};
 use crate::{
+    certs::Tls,
+    listener::Seen,
     listener::tcp::{self, Http, Outbox, Stream, TlsError},
     policy::limits::{ConnectionSlots, Slot},
 };
@@ -19,6 +21,8 @@ pub(super) struct Accepted {
     pub(super) stream: Stream,
     pub(super) outbox: Outbox,
     pub(super) address: SocketAddr,
+    /// What the client offered.
+    pub(super) seen: Seen,
     /// Its place among those of unknown clients.
     pub(super) unauthenticated: Slot,
     pub(super) started: Instant,
@@ -27,24 +31,25 @@ pub(super) struct Accepted {
 }
 
 /// Serves one connection from its first byte to its last.
-pub async fn serve(stream: TcpStream, address: SocketAddr, slots: ConnectionSlots, tls: Arc<rustls::ServerConfig>, worker: Arc<Worker>) {
+pub async fn serve(stream: TcpStream, address: SocketAddr, slots: ConnectionSlots, tls: Arc<Tls>, worker: Arc<Worker>) {
+    let seen = Seen::default();
     let started = Instant::now();
     let ConnectionSlots { connection: _connection, unauthenticated } = slots;
     let deadline = started + worker.config.timeouts.authenticate;
     let handshake = tokio::select! {
-        handshake = tcp::handshake(stream, &tls) => handshake.map_err(|error| words(&error)),
+        handshake = tcp::handshake(stream, &tls, &seen) => handshake.map_err(|error| words(&error)),
         () = sleep_until(deadline) => Err("no handshake in time".into()),
         () = worker.cut.cancelled() => Err("the relay stopped".into()),
     };
     match handshake {
         Ok((stream, outbox, http)) => {
-            let accepted = Accepted { stream, outbox, address, unauthenticated, started, deadline };
+            let accepted = Accepted { stream, outbox, address, seen, unauthenticated, started, deadline };
             match http {
                 Http::Two => h2::serve(accepted, worker).await,
                 Http::One => h1::serve(accepted, worker).await,
             }
         }
-        Err(why) => debug!(client = %address, http = "tls", ms = ms(started), why, "handshake failed"),
+        Err(why) => debug!(client = %address, http = "tls", ms = ms(started), ja4 = seen.ja4(), why, "handshake failed"),
     }
 }
 

@@ -43,9 +43,10 @@ impl HelloStream {
         Self { over, held: Vec::new(), header: Vec::new(), record: 0 }
     }
 
-    /// What was gathered of the handshake: all of it goes on to TLS.
-    pub fn into_held(self) -> Vec<u8> {
-        self.held
+    /// What was gathered of the handshake: all of it goes on to TLS. Nothing is left.
+    pub fn take_held(&mut self) -> Vec<u8> {
+        self.header.clear();
+        std::mem::take(&mut self.held)
     }
 
     /// How much was gathered.

@@ -134,7 +134,7 @@ fn records_are_taken_apart() {
         seen = stream.push(&[*byte]).unwrap();
     }
     assert_eq!(seen, Some(whole(&bytes, Over::Tcp)));
-    assert_eq!(stream.into_held(), bytes);
+    assert_eq!(stream.take_held(), bytes);
 }
 
 #[test]
