@@ -32,6 +32,9 @@ pub mod ended;
 // Counters, and gauges as guards.
 pub mod metrics;
 
+// The named ways to misbehave, as plain values.
+pub mod fault;
+
 // From what was seen to what it means: findings, and hypotheses with what settles them.
 pub mod diagnosis;
 

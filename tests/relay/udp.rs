@@ -1,6 +1,7 @@
 //! Section G: the UDP socket towards a target. What ends it from outside is below.
 
 mod unreachable;
+mod wire;
 
 use std::{net::UdpSocket, time::Duration};
 

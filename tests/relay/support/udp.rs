@@ -70,6 +70,11 @@ impl UdpTarget {
         SockRef::from(&*self.socket).send_to(payload, &to.into()).expect("loopback takes a packet");
     }
 
+    /// Marks what it sends from now on, by the two bits of ECN.
+    pub(crate) fn mark(&self, ecn: u32) {
+        SockRef::from(&*self.socket).set_tos_v4(ecn).expect("a socket takes a mark");
+    }
+
     /// Sends a packet unasked.
     pub(crate) async fn send(&self, payload: &[u8], to: SocketAddr) {
         self.socket.send_to(payload, to).await.expect("loopback takes a packet");
