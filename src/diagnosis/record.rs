@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{By, Certainty, Close, Finding, milliseconds};
-use crate::proto::codes;
+use crate::proto::{codes, hello::Hello};
 
 pub use parts::{End, Field, Moved, Path, Totals};
 pub use time::{DAY, Utc, clock, clock_micros, day, zone_minutes};
@@ -46,7 +46,7 @@ pub struct Record {
     pub proven: bool,
     /// What the client offered: its ClientHello and transport parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hello: Option<serde_json::Value>,
+    pub hello: Option<Box<Hello>>,
     /// When the handshake was complete; none if it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handshake_ms: Option<f64>,

@@ -59,8 +59,12 @@ impl Story {
             (None, false) => "first packet".to_owned(),
         };
         self.tell(Some(0.0), By::Client, first);
-        if let Some(offer) = record.hello.as_ref().and_then(|hello| hello.get("ja4")?.as_str()) {
-            self.tell(Some(0.0), By::Client, format!("ClientHello, JA4 {}", offer.escape_debug()));
+        if let Some(hello) = &record.hello {
+            let what = match &hello.unread {
+                Some(why) => format!("a ClientHello that could not be read: {}", plain(why)),
+                None => format!("ClientHello for {}, {}", plain(hello.sni.as_deref().unwrap_or("no name")), plain(&hello.ja4)),
+            };
+            self.tell(Some(0.0), By::Client, what);
         }
         self.tell(record.settings_sent_ms, By::Relay, format!("SETTINGS {}", settings(&record.settings_sent, record.http)));
         self.tell(record.handshake_ms, By::Neither, "the handshake is complete");
