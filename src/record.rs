@@ -180,6 +180,8 @@ impl Log {
     pub fn settings_received(&self, pairs: &[(u64, u64)]) {
         let received = self.pairs(pairs);
         let mut kept = self.lock();
+        // They can only be read with the keys that it gives: over TCP it was complete before, and QUIC's 0-RTT is off.
+        kept.handshake.get_or_insert(received.0);
         kept.left_out += u64::from(pairs.len() > SETTINGS);
         kept.settings_received = Some(received);
     }
@@ -191,8 +193,12 @@ impl Log {
 
     /// A request stream was opened.
     pub fn opened(&self, stream: u64) {
-        self.lock().requests += 1;
-        self.note(stream, What::Opened);
+        let now = self.now();
+        let mut kept = self.lock();
+        kept.requests += 1;
+        // As above.
+        kept.handshake.get_or_insert(now);
+        kept.push(Event { at: now, stream, what: What::Opened });
     }
 
     /// A request's head is whole.
