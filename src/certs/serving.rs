@@ -79,14 +79,13 @@ impl Serving {
         let certificates = ByName::new(&self.identities, false);
         let raw_keys = ByName::new(&self.identities, true);
         Ok(Tls {
-            certificate: self.server(versions, alpn, certificates, Arc::clone(&ticketer))?,
-            raw_key: self.server(&[&TLS13], alpn, raw_keys, ticketer)?,
+            certificate: Self::server(versions, alpn, certificates, Arc::clone(&ticketer))?,
+            raw_key: Self::server(&[&TLS13], alpn, raw_keys, ticketer)?,
         })
     }
 
     /// AES-128-GCM first, X25519MLKEM768 allowed, tickets by one shared ticketer, no 0-RTT.
     fn server(
-        &self,
         versions: &[&'static SupportedProtocolVersion],
         alpn: &[&[u8]],
         certificates: ByName,
