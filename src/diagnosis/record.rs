@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{By, Certainty, Close, Finding, milliseconds};
+use super::{By, Certainty, Close, Finding, milliseconds, plain};
 use crate::proto::{codes, hello::Hello};
 
 pub use parts::{End, Field, Moved, Path, Totals};
@@ -359,7 +359,7 @@ impl Request {
             (Some(at), Some(answered)) => format!(" after {}", milliseconds(answered - at)),
             _ => String::new(),
         };
-        let ended = self.ended.as_ref().map_or(String::new(), |ended| format!("; ended: {}", ended.escape_debug()));
+        let ended = self.ended.as_ref().map_or(String::new(), |ended| format!("; ended: {}", plain(ended)));
         let finding = match self.status {
             Some(status) => Finding::fact(format!("{what} was answered {status}{after}{ended}")),
             None => Finding::fact(format!("{what} was not answered{ended}")),

@@ -1,7 +1,7 @@
 //! A record as a story: when, who, what, with a name for every code.
 
 use super::{
-    By, Finding, Record, milliseconds,
+    By, Finding, Record, milliseconds, plain,
     record::{Act, Field, Request, Totals},
 };
 use crate::proto::{
@@ -168,11 +168,6 @@ fn settings(pairs: &[(u64, u64)], http: Option<u8>) -> String {
         })
         .collect();
     if shown.is_empty() { "without a value".into() } else { shown.join(", ") }
-}
-
-/// Words of ours, in which something of a client's may stand.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() }).collect()
 }
 
 /// Where a moment stands, as people read it: `+0.0 ms`.
