@@ -26,7 +26,8 @@ fn a_development_relay_is_well_and_says_so() {
     let home = Home::new();
     let (_relay, says) = dev(&home, &[]);
     assert_eq!(says, "doctor: 74 checks: 74 ok");
-    settings().bind(|| insta::assert_snapshot!(home.run(&["doctor"]), @r"
+    settings().bind(|| {
+        insta::assert_snapshot!(home.run(&["doctor"]), @r"
     exit 0
     -- stdout
     ADDRESS
@@ -116,7 +117,8 @@ fn a_development_relay_is_well_and_says_so() {
       ok    a request without the credential is answered with 407
 
     74 checks: 74 ok
-    "));
+    ")
+    });
 }
 
 #[test]
