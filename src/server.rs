@@ -24,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin::{Admin, Subject},
     apple::Quirk,
-    certs::{Identity, misfits::Misfits},
+    certs::{Serving, Tls, misfits::Misfits},
     config::{self, Config},
     diagnosis,
     fault::Faults,
@@ -82,7 +82,7 @@ struct Plan {
     config: Arc<Config>,
     quic: Arc<Shared>,
     /// TLS for what comes over TCP.
-    tls: Arc<rustls::ServerConfig>,
+    tls: Arc<ArcSwap<Tls>>,
     policy: Arc<ArcSwap<Policy>>,
     limits: Arc<Limits>,
     faults: Arc<Faults>,
@@ -104,13 +104,14 @@ impl Server {
             return Err(StartError::NoFaults { faults: config.fault.on });
         }
         let faults = Arc::new(Faults::new(config.fault.on.iter().copied(), config.fault.seed));
-        let mut identity = Identity::load(&config.certificate)?;
+        let mut serving = Serving::load(&config)?;
         if config.fault.allow {
-            identity.misbehave(Misfits::new(&identity, config.fault.authority.as_ref(), Arc::clone(&faults))?);
+            serving.misbehave(Misfits::new(serving.first(), config.fault.authority.as_ref(), Arc::clone(&faults))?);
         }
-        let quic = Shared::new(&config, identity.tls_for_quic()?, h3::STREAMS, Arc::clone(&faults), |label| identity.derive_key(label))?;
+        let derive = |label: &str| serving.first().derive_key(label);
+        let quic = Shared::new(&config, &serving.tls_for_quic()?, h3::STREAMS, Arc::clone(&faults), derive)?;
         let workers = config.workers.clamp(1, MAX_WORKERS);
-        let tls = identity.tls_for_tcp(config.http, config.tls12)?;
+        let tls = serving.tls_for_tcp(config.http, config.tls12)?;
         let Bound { addresses, workers: sockets, mut warnings } = bind_all(&config, workers)?;
         let limits = Limits::new(&config.limits);
         let writer =
@@ -125,7 +126,7 @@ impl Server {
         let plan = Arc::new(Plan {
             policy: Arc::new(ArcSwap::from_pointee(Policy::new(&config, addresses.clone()))),
             quic: Arc::new(quic),
-            tls,
+            tls: Arc::new(ArcSwap::from_pointee(tls)),
             faults: Arc::clone(&faults),
             limits: Arc::clone(&limits),
             config: Arc::new(config),
@@ -310,8 +311,8 @@ async fn work(
     for endpoint in endpoints.iter().cloned() {
         let (worker, sessions) = (Arc::clone(&worker), sessions.clone());
         let records = Arc::clone(&worker.records);
-        let admit = move |connecting, slots, record| {
-            sessions.spawn(h3::serve(connecting, slots, record, Arc::clone(&worker)));
+        let admit = move |connecting, seen, slots, record| {
+            sessions.spawn(h3::serve(connecting, seen, slots, record, Arc::clone(&worker)));
         };
         accepting.spawn(quic::accept(
             endpoint,
@@ -327,7 +328,7 @@ async fn work(
         let records = Arc::clone(&worker.records);
         let (worker, sessions, tls) = (Arc::clone(&worker), sessions.clone(), Arc::clone(&plan.tls));
         let admit = move |stream, source, slots| {
-            sessions.spawn(session::tcp::serve(stream, source, slots, Arc::clone(&tls), Arc::clone(&worker)));
+            sessions.spawn(session::tcp::serve(stream, source, slots, tls.load_full(), Arc::clone(&worker)));
         };
         accepting.spawn(tcp::accept(listener, Arc::clone(&plan.limits), Arc::clone(&plan.faults), records, plan.draining.clone(), admit));
     }

@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::{hkdf, hmac};
 use quinn::{
-    Connecting, ConnectionError, ConnectionIdGenerator, Endpoint, EndpointConfig, Incoming, MtuDiscoveryConfig, ServerConfig, TokioRuntime,
-    TransportConfig, ValidationTokenConfig, VarInt, congestion::CubicConfig, crypto::rustls::QuicServerConfig,
+    Connecting, ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
+    ValidationTokenConfig, VarInt, congestion::CubicConfig, crypto::rustls::NoInitialCipherSuite,
 };
 use quinn_proto::ConnectionId;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -18,8 +19,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Pace, grease::greased, socket::ClientSocket};
+use super::{
+    Pace, Seen,
+    grease::greased,
+    hello::{QuicTls, Watched},
+    socket::ClientSocket,
+};
 use crate::{
+    certs::Tls,
     config::{Config, Retry, memory},
     fault::{Fault, Faults},
     policy::limits::{ConnectionSlots, Limits},
@@ -35,8 +42,9 @@ const UNPROVEN: u32 = 500;
 /// What all workers' endpoints share: keys and configuration.
 pub struct Shared {
     server: ServerConfig,
-    /// The same without the transport parameter `max_datagram_frame_size`, for the fault of that name.
-    without_datagrams: Arc<ServerConfig>,
+    without_datagrams: Arc<TransportConfig>,
+    tls: ArcSwap<QuicTls>,
+    grease: bool,
     endpoint: EndpointConfig,
     cid_length: usize,
     retry: Retry,
@@ -48,12 +56,14 @@ impl Shared {
     /// certificate.
     pub fn new(
         config: &Config,
-        tls: Arc<rustls::ServerConfig>,
+        tls: &Tls,
         streams: u64,
         faults: Arc<Faults>,
         derive: impl Fn(&str) -> [u8; 64],
-    ) -> Result<Self, quinn::crypto::rustls::NoInitialCipherSuite> {
-        let mut server = ServerConfig::with_crypto(greased(Arc::new(QuicServerConfig::try_from(tls)?), config.bisect.grease));
+    ) -> Result<Self, NoInitialCipherSuite> {
+        let tls = Arc::new(QuicTls::new(tls)?);
+        // For what is said before there is a connection: Retry, version negotiation.
+        let mut server = ServerConfig::with_crypto(Arc::new(Watched { tls: Arc::clone(&tls), seen: Seen::default() }));
         let mut tokens = ValidationTokenConfig::default();
         tokens.sent(if config.bisect.new_token { 2 } else { 0 });
         server.validation_token_config(tokens);
@@ -62,16 +72,16 @@ impl Shared {
         server.transport_config(Arc::new(transport(config, streams)));
         server.migration(true);
         server.max_incoming(4096).incoming_buffer_size(64 << 10).incoming_buffer_size_total(64 << 20);
-        let mut without_datagrams = server.clone();
-        let mut transport = transport(config, streams);
-        transport.datagram_receive_buffer_size(None);
-        without_datagrams.transport_config(Arc::new(transport));
+        let mut without_datagrams = transport(config, streams);
+        without_datagrams.datagram_receive_buffer_size(None);
         let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &derive("stateless reset"));
         let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
         endpoint.grease_quic_bit(config.bisect.grease);
         Ok(Self {
             server,
             without_datagrams: Arc::new(without_datagrams),
+            tls: ArcSwap::new(tls),
+            grease: config.bisect.grease,
             endpoint,
             cid_length: faults.cid().unwrap_or(config.bisect.cid_length).into(),
             retry: config.quic.retry,
@@ -79,11 +89,20 @@ impl Shared {
         })
     }
 
-    fn accept(&self, incoming: Incoming) -> Result<Connecting, ConnectionError> {
+    /// From now on new connections get this.
+    pub fn swap(&self, tls: &Tls) -> Result<(), NoInitialCipherSuite> {
+        self.tls.store(Arc::new(QuicTls::new(tls)?));
+        Ok(())
+    }
+
+    /// The configuration of one connection, which fills `seen`.
+    fn watched(&self, seen: Seen) -> Arc<ServerConfig> {
+        let mut server = self.server.clone();
+        server.crypto = greased(Arc::new(Watched { tls: self.tls.load_full(), seen }), self.grease);
         if self.faults.on(Fault::NoDatagramParameter) {
-            return incoming.accept_with(Arc::clone(&self.without_datagrams));
+            server.transport_config(Arc::clone(&self.without_datagrams));
         }
-        incoming.accept()
+        Arc::new(server)
     }
 
     /// The endpoint of worker number `worker` on one socket. Must be called on the worker's runtime.
@@ -162,6 +181,7 @@ pub fn ask_for_buffers(socket: &UdpSocket, bytes: usize) -> io::Result<Option<St
 }
 
 /// Lets clients in until the relay drains; each goes to `admit`, or is refused. Then refuses all until `gone`.
+#[expect(clippy::too_many_arguments, reason = "each is one thing of the relay's that decides who is let in")]
 pub async fn accept(
     endpoint: Endpoint,
     shared: Arc<Shared>,
@@ -169,7 +189,7 @@ pub async fn accept(
     records: Arc<Records>,
     draining: CancellationToken,
     gone: CancellationToken,
-    mut admit: impl FnMut(Connecting, ConnectionSlots, record::Open),
+    mut admit: impl FnMut(Connecting, Seen, ConnectionSlots, record::Open),
 ) {
     let mut pace = Pace::new(UNPROVEN, Instant::now());
     loop {
@@ -204,16 +224,20 @@ pub async fn accept(
             continue;
         }
         match limits.connection(source) {
-            Ok(slots) => match shared.accept(incoming) {
-                Ok(connecting) => {
-                    let record = records.begin(address);
-                    if proven {
-                        record.log().proven();
+            Ok(slots) => {
+                let seen = Seen::default();
+                match incoming.accept_with(shared.watched(seen.clone())) {
+                    Ok(connecting) => {
+                        let record = records.begin(address);
+                        record.log().hello(seen.offer());
+                        if proven {
+                            record.log().proven();
+                        }
+                        admit(connecting, seen, slots, record);
                     }
-                    admit(connecting, slots, record);
+                    Err(error) => debug!(%source, %error, "a connection could not be accepted"),
                 }
-                Err(error) => debug!(%source, %error, "a connection could not be accepted"),
-            },
+            }
             Err(why) => {
                 debug!(%source, why, "a connection was refused");
                 records.turn_away(address, &format!("limit reached: {why}"));
