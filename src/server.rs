@@ -108,8 +108,8 @@ impl Server {
         if config.fault.allow {
             serving.misbehave(Misfits::new(serving.first(), config.fault.authority.as_ref(), Arc::clone(&faults))?);
         }
-        let quic =
-            Shared::new(&config, &serving.tls_for_quic()?, h3::STREAMS, Arc::clone(&faults), |label| serving.first().derive_key(label))?;
+        let derive = |label: &str| serving.first().derive_key(label);
+        let quic = Shared::new(&config, &serving.tls_for_quic()?, h3::STREAMS, Arc::clone(&faults), derive)?;
         let workers = config.workers.clamp(1, MAX_WORKERS);
         let tls = serving.tls_for_tcp(config.http, config.tls12)?;
         let Bound { addresses, workers: sockets, mut warnings } = bind_all(&config, workers)?;

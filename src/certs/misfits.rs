@@ -13,10 +13,7 @@ use rustls::{
     client::danger::HandshakeSignatureValid,
     crypto::{aws_lc_rs::default_provider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime},
-    server::{
-        ClientHello, ResolvesServerCert,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    server::danger::{ClientCertVerified, ClientCertVerifier},
     sign::CertifiedKey,
 };
 
@@ -32,7 +29,6 @@ use crate::{
 /// What TLS shows and asks for where faults are allowed.
 pub struct Misfits {
     faults: Arc<Faults>,
-    good: Arc<CertifiedKey>,
     names: Vec<String>,
     authority: Authority,
     /// Those made so far, by the name of their fault.
@@ -47,10 +43,15 @@ impl Misfits {
             None => Authority::new("masque-relay CA of bad certificates", now())?,
         };
         let names = identity.names().to_vec();
-        Ok(Arc::new(Self { faults, good: Arc::clone(&identity.certified), names, authority, made: Mutex::default() }))
+        Ok(Arc::new(Self { faults, names, authority, made: Mutex::default() }))
     }
 
-    fn shown(&self, fault: Fault) -> Option<Arc<CertifiedKey>> {
+    /// What is wrong with the certificate that is shown now.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.faults.certificate()
+    }
+
+    pub(super) fn shown(&self, fault: Fault) -> Option<Arc<CertifiedKey>> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shown) = made.get(fault.name()) {
             return Some(Arc::clone(shown));
@@ -115,15 +116,6 @@ fn dated(common_name: &str, from: SystemTime, until: SystemTime) -> CertificateP
 /// TLS brings its own clock, as for every certificate it verifies.
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(UnixTime::now().as_secs())
-}
-
-impl ResolvesServerCert for Misfits {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        match self.faults.certificate() {
-            None => Some(Arc::clone(&self.good)),
-            Some(fault) => self.shown(fault),
-        }
-    }
 }
 
 /// The fault `client-cert`: any certificate will do, none will not.

@@ -28,7 +28,7 @@ pub struct Tls {
 pub struct Serving {
     /// The first is for clients that ask for no name, or for none of these.
     identities: Vec<Identity>,
-    /// Decide instead, where faults are allowed.
+    /// Bad certificates in place of these, where faults are allowed.
     misfits: Option<Arc<Misfits>>,
 }
 
@@ -83,32 +83,30 @@ impl Serving {
 
     fn tls(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> Result<Tls, CertError> {
         let ticketer = provider::Ticketer::new().map_err(|source| CertError::Tls { source })?;
-        let certificates: Arc<dyn ResolvesServerCert> = match &self.misfits {
-            None => Arc::new(ByName::new(&self.identities, false)),
-            Some(misfits) => Arc::clone(misfits) as Arc<dyn ResolvesServerCert>,
-        };
+        let certificates = Arc::new(ByName::new(&self.identities, false));
         let raw_keys = Arc::new(ByName::new(&self.identities, true));
+        let (certificates, clients): (Arc<dyn ResolvesServerCert>, Arc<dyn ClientCertVerifier>) = match &self.misfits {
+            None => (certificates, WebPkiClientVerifier::no_client_auth()),
+            Some(misfits) => (Arc::new(Misfitting { misfits: Arc::clone(misfits), good: certificates }), Arc::clone(misfits) as _),
+        };
         Ok(Tls {
-            certificate: self.server(versions, alpn, certificates, Arc::clone(&ticketer))?,
-            raw_key: self.server(&[&TLS13], alpn, raw_keys, ticketer)?,
+            certificate: Self::server(versions, alpn, certificates, clients, Arc::clone(&ticketer))?,
+            raw_key: Self::server(&[&TLS13], alpn, raw_keys, WebPkiClientVerifier::no_client_auth(), ticketer)?,
         })
     }
 
     /// AES-128-GCM first, X25519MLKEM768 allowed, tickets by one shared ticketer, no 0-RTT.
     fn server(
-        &self,
         versions: &[&'static SupportedProtocolVersion],
         alpn: &[&[u8]],
         certificates: Arc<dyn ResolvesServerCert>,
+        clients: Arc<dyn ClientCertVerifier>,
         ticketer: Arc<dyn ProducesTickets>,
     ) -> Result<Arc<rustls::ServerConfig>, CertError> {
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(crypto()))
             .with_protocol_versions(versions)
             .map_err(|source| CertError::Tls { source })?
-            .with_client_cert_verifier(match &self.misfits {
-                None => WebPkiClientVerifier::no_client_auth(),
-                Some(misfits) => Arc::clone(misfits) as Arc<dyn ClientCertVerifier>,
-            })
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(certificates);
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.ignore_client_order = true;
@@ -164,6 +162,22 @@ impl ResolvesServerCert for ByName {
 
     fn only_raw_public_keys(&self) -> bool {
         self.raw
+    }
+}
+
+/// A bad certificate while a fault asks for one.
+#[derive(Debug)]
+struct Misfitting {
+    misfits: Arc<Misfits>,
+    good: Arc<ByName>,
+}
+
+impl ResolvesServerCert for Misfitting {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match self.misfits.fault() {
+            None => self.good.resolve(hello),
+            Some(fault) => self.misfits.shown(fault),
+        }
     }
 }
 

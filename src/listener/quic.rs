@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::{hkdf, hmac};
 use quinn::{
-    ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
+    Connecting, ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
     ValidationTokenConfig, VarInt, congestion::CubicConfig, crypto::rustls::NoInitialCipherSuite,
 };
 use quinn_proto::ConnectionId;
@@ -42,10 +42,9 @@ const UNPROVEN: u32 = 500;
 /// What all workers' endpoints share: keys and configuration.
 pub struct Shared {
     server: ServerConfig,
+    without_datagrams: Arc<TransportConfig>,
     tls: ArcSwap<QuicTls>,
     grease: bool,
-    /// Without the transport parameter `max_datagram_frame_size`, for the fault of that name.
-    without_datagrams: Arc<TransportConfig>,
     endpoint: EndpointConfig,
     cid_length: usize,
     retry: Retry,
@@ -80,9 +79,9 @@ impl Shared {
         endpoint.grease_quic_bit(config.bisect.grease);
         Ok(Self {
             server,
+            without_datagrams: Arc::new(without_datagrams),
             tls: ArcSwap::new(tls),
             grease: config.bisect.grease,
-            without_datagrams: Arc::new(without_datagrams),
             endpoint,
             cid_length: faults.cid().unwrap_or(config.bisect.cid_length).into(),
             retry: config.quic.retry,
@@ -182,7 +181,6 @@ pub fn ask_for_buffers(socket: &UdpSocket, bytes: usize) -> io::Result<Option<St
 }
 
 /// Lets clients in until the relay drains; each goes to `admit`, or is refused. Then refuses all until `gone`.
-#[expect(clippy::too_many_arguments, reason = "each is one thing of the relay's that decides who is let in")]
 pub async fn accept(
     endpoint: Endpoint,
     shared: Arc<Shared>,
@@ -190,7 +188,7 @@ pub async fn accept(
     records: Arc<Records>,
     draining: CancellationToken,
     gone: CancellationToken,
-    mut admit: impl FnMut(quinn::Connecting, Seen, ConnectionSlots, record::Open),
+    mut admit: impl FnMut(Connecting, Seen, ConnectionSlots, record::Open),
 ) {
     let mut pace = Pace::new(UNPROVEN, Instant::now());
     loop {
