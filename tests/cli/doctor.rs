@@ -117,7 +117,7 @@ fn a_development_relay_is_well_and_says_so() {
       ok    a request without the credential is answered with 407
 
     74 checks: 74 ok
-    ")
+    ");
     });
 }
 
