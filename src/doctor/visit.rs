@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     chain::Chain,
@@ -155,6 +155,10 @@ impl Visit {
         self.await_settings(plan, client, tap).await;
         if self.http == Http::H2 && self.settings.is_none() {
             return;
+        }
+        if let Ok(took) = self.opened {
+            // What the relay does to a connection by itself is seen before requests make it do more.
+            sleep(took.clamp(AT_LEAST, AT_MOST)).await;
         }
         let chain = Chain::read(&self.seen.chain, &plan.roots, &plan.url.host, plan.now);
         let deserves = plan.trusting || chain.is_ok_and(|chain| chain.deserves(&plan.public_keys, plan.now));
@@ -307,3 +311,7 @@ fn any(address: SocketAddr) -> SocketAddr {
 
 /// Longest wait for a connection to be closed.
 const GOODBYE: Duration = Duration::from_millis(100);
+
+/// Before the first request: about a round trip.
+const AT_LEAST: Duration = Duration::from_millis(20);
+const AT_MOST: Duration = Duration::from_millis(300);

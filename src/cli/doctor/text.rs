@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::doctor::{Report, Verdict};
+use crate::{
+    cli::report::printable,
+    doctor::{Report, Verdict},
+};
 
 /// All reports, one behind the other.
 pub(super) fn of(reports: &[Report]) -> String {
@@ -25,9 +28,9 @@ fn one(report: &Report) -> String {
         };
         // What is skipped shows nothing else that it is about.
         let about = if finding.verdict == Verdict::Skip { format!("{}: ", finding.check) } else { String::new() };
-        writeln!(text, "  {word:<6}{about}{}", super::super::report::printable(&finding.evidence)).expect(TAKES);
+        writeln!(text, "  {word:<6}{about}{}", printable(&finding.evidence)).expect(TAKES);
         if let Some(hint) = &finding.hint {
-            writeln!(text, "        hint: {}", super::super::report::printable(hint)).expect(TAKES);
+            writeln!(text, "        hint: {}", printable(hint)).expect(TAKES);
         }
         if let Some(fault) = finding.fault {
             writeln!(text, "        like `serve --fault {fault}`").expect(TAKES);

@@ -2,7 +2,7 @@
 
 use super::{Check, Found, tcp::not_asked, told};
 use crate::{
-    doctor::{Plan, Visit},
+    doctor::{Plan, Visit, visit::Refusal},
     probe::{Answer, ProbeError, StreamEnd},
 };
 
@@ -66,7 +66,7 @@ fn credential(plan: &Plan, visit: &Visit) -> Found {
 
 impl Visit {
     /// The requests that were not to open a tunnel, or only to see whether one opens.
-    fn refusals(&self) -> impl Iterator<Item = &super::super::visit::Refusal> {
+    fn refusals(&self) -> impl Iterator<Item = &Refusal> {
         let asks = &self.asks;
         [&asks.nowhere, &asks.stranger, &asks.well_known, &asks.bare_udp].into_iter().flatten()
     }
