@@ -30,6 +30,16 @@ async fn a_healthy_relay_raises_none() {
 }
 
 #[tokio::test]
+async fn without_targets_what_needs_them_is_skipped_and_says_how_to_give_them() {
+    let rig = Rig::new().await;
+    let report = rig.examine_with(&[], &[Http::H3, Http::H2], |plan| (plan.tcp, plan.udp) = (None, None)).await;
+    assert_eq!((report.count(Verdict::Fail), report.count(Verdict::Warn)), (0, 0), "{}", shown(&report));
+    let hinted = |flag: &str| report.findings.iter().any(|finding| finding.hint.as_ref().is_some_and(|hint| hint.contains(flag)));
+    assert!(report.count(Verdict::Skip) > 0 && hinted("--target-tcp") && hinted("--target-udp"), "{:#?}", report.findings);
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn every_fault_is_named_alone_on_each_of_its_versions() {
     let rig = Rig::new().await;
     let cases = EVERY.iter().flat_map(|fault| versions(fault).into_iter().map(move |http| (*fault, http)));

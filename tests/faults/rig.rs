@@ -55,11 +55,18 @@ impl Rig {
 
     /// A relay with these faults, seen over these versions.
     pub(crate) async fn examine(&self, faults: &[Fault], versions: &[Http]) -> Report {
+        self.examine_with(faults, versions, |_| {}).await
+    }
+
+    /// The same with another plan.
+    pub(crate) async fn examine_with(&self, faults: &[Fault], versions: &[Http], change: impl FnOnce(&mut Plan)) -> Report {
         let config = self.config(faults);
         // It waits for its threads; the others go on meanwhile.
         let started = tokio::task::spawn_blocking(|| Server::start(config));
         let server = started.await.expect("it does not panic").expect("the relay starts");
-        let report = examine(&self.plan(server.addresses(), versions)).await;
+        let mut plan = self.plan(server.addresses(), versions);
+        change(&mut plan);
+        let report = Box::pin(examine(&plan)).await;
         // Its clients have gone; the last packets to them are not waited for here.
         self.drains.spawn(async move { server.drain(Duration::ZERO).await });
         report

@@ -37,9 +37,6 @@ mod targets;
 mod datagrams;
 
 #[cfg(test)]
-mod doctor;
-
-#[cfg(test)]
 mod capsules;
 
 #[cfg(test)]
