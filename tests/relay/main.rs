@@ -64,4 +64,13 @@ mod h1;
 mod tls;
 
 #[cfg(test)]
+mod apple;
+
+#[cfg(test)]
+mod bisect;
+
+#[cfg(test)]
+mod faults;
+
+#[cfg(test)]
 mod workers;
