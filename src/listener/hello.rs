@@ -18,6 +18,7 @@ use quinn_proto::{ConnectionId, Side, TransportError, transport_parameters::Tran
 use crate::{
     certs::Tls,
     proto::hello::{Hello, HelloStream, Over},
+    record::Offer,
 };
 
 /// The ClientHello of one connection, as soon as it is there. Made before the handshake, and readable also when that fails.
@@ -30,9 +31,10 @@ impl Seen {
         self.0.get()
     }
 
-    /// The client's fingerprint; empty while there is none.
-    pub fn ja4(&self) -> &str {
-        self.get().map_or("", |hello| &hello.ja4)
+    /// The same for the connection's record, which writes it out when somebody asks.
+    pub fn offer(&self) -> Offer {
+        let seen = self.clone();
+        Box::new(move || serde_json::to_value(seen.get()?).ok())
     }
 
     /// Whether the client would rather have a raw public key than a certificate.

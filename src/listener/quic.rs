@@ -28,6 +28,7 @@ use crate::{
     certs::Tls,
     config::{Config, Retry, memory},
     policy::limits::{ConnectionSlots, Limits},
+    record::{self, Records},
     sys,
 };
 
@@ -148,10 +149,11 @@ pub async fn accept(
     endpoint: Endpoint,
     shared: Arc<Shared>,
     limits: Arc<Limits>,
+    records: Arc<Records>,
     retry: Retry,
     draining: CancellationToken,
     gone: CancellationToken,
-    mut admit: impl FnMut(quinn::Connecting, Seen, ConnectionSlots),
+    mut admit: impl FnMut(quinn::Connecting, ConnectionSlots, record::Open),
 ) {
     let mut pace = Pace::new(UNPROVEN, Instant::now());
     loop {
@@ -160,8 +162,10 @@ pub async fn accept(
             () = gone.cancelled() => return,
         };
         let Some(incoming) = incoming else { return };
-        let source = incoming.remote_address().ip();
+        let address = incoming.remote_address();
+        let source = address.ip();
         if draining.is_cancelled() {
+            records.turn_away(address, "the relay is drained");
             incoming.refuse();
             continue;
         }
@@ -172,6 +176,7 @@ pub async fn accept(
             Retry::Always => !proven,
         };
         if must_prove && incoming.may_retry() {
+            records.turn_away(address, "retry");
             if let Err(error) = incoming.retry() {
                 debug!(%source, %error, "an address could not be asked for its proof");
             }
@@ -181,12 +186,20 @@ pub async fn accept(
             Ok(slots) => {
                 let seen = Seen::default();
                 match incoming.accept_with(shared.watched(seen.clone())) {
-                    Ok(connecting) => admit(connecting, seen, slots),
+                    Ok(connecting) => {
+                        let record = records.begin(address);
+                        if proven {
+                            record.log().proven();
+                        }
+                        record.log().hello(seen.offer());
+                        admit(connecting, slots, record);
+                    }
                     Err(error) => debug!(%source, %error, "a connection could not be accepted"),
                 }
             }
             Err(why) => {
                 debug!(%source, why, "a connection was refused");
+                records.turn_away(address, &format!("limit reached: {why}"));
                 incoming.refuse();
             }
         }

@@ -19,8 +19,9 @@ use super::Seen;
 use crate::{
     certs::Tls,
     policy::limits::{ConnectionSlots, Limits},
+    record::Records,
 };
-pub use wire::{Outbox, Wire};
+pub use wire::{Counted, Outbox, Wire};
 
 /// Connections the kernel completes before the relay has taken them.
 const BACKLOG: i32 = 1024;
@@ -52,6 +53,7 @@ pub fn bind(address: SocketAddr, share_port: bool) -> io::Result<TcpListener> {
 pub async fn accept(
     listener: tokio::net::TcpListener,
     limits: Arc<Limits>,
+    records: Arc<Records>,
     draining: CancellationToken,
     mut admit: impl FnMut(TcpStream, SocketAddr, ConnectionSlots),
 ) {
@@ -66,7 +68,10 @@ pub async fn accept(
                     Ok(()) => admit(stream, source, slots),
                     Err(error) => debug!(%source, %error, "a connection could not be accepted"),
                 },
-                Err(why) => debug!(%source, why, "a connection was refused"),
+                Err(why) => {
+                    debug!(%source, why, "a connection was refused");
+                    records.turn_away(source, &format!("limit reached: {why}"));
+                }
             },
             Err(error) if is_the_clients(&error) => debug!(%error, "a connection was gone before it was accepted"),
             Err(error) => {
