@@ -294,7 +294,6 @@ async fn work(
             Arc::clone(&plan.quic),
             Arc::clone(&plan.limits),
             records,
-            plan.config.quic.retry,
             plan.draining.clone(),
             gone.clone(),
             admit,

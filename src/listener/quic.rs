@@ -41,6 +41,7 @@ const UNPROVEN: u32 = 500;
 pub struct Shared {
     server: ServerConfig,
     tls: ArcSwap<QuicTls>,
+    retry: Retry,
     endpoint: EndpointConfig,
 }
 
@@ -57,7 +58,7 @@ impl Shared {
         server.migration(true);
         server.max_incoming(4096).incoming_buffer_size(64 << 10).incoming_buffer_size_total(64 << 20);
         let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &derive("stateless reset"));
-        Ok(Self { server, tls: ArcSwap::new(tls), endpoint: EndpointConfig::new(Arc::new(reset_key)) })
+        Ok(Self { server, tls: ArcSwap::new(tls), retry: config.quic.retry, endpoint: EndpointConfig::new(Arc::new(reset_key)) })
     }
 
     /// From now on new connections get this.
@@ -150,7 +151,6 @@ pub async fn accept(
     shared: Arc<Shared>,
     limits: Arc<Limits>,
     records: Arc<Records>,
-    retry: Retry,
     draining: CancellationToken,
     gone: CancellationToken,
     mut admit: impl FnMut(quinn::Connecting, ConnectionSlots, record::Open),
@@ -170,7 +170,7 @@ pub async fn accept(
             continue;
         }
         let proven = incoming.remote_address_validated();
-        let must_prove = match retry {
+        let must_prove = match shared.retry {
             Retry::Never => false,
             Retry::Load => !proven && pace.is_high(Instant::now()),
             Retry::Always => !proven,

@@ -64,4 +64,7 @@ mod h1;
 mod tls;
 
 #[cfg(test)]
+mod hello;
+
+#[cfg(test)]
 mod workers;
