@@ -116,7 +116,7 @@ fn raw_key_client(key: Vec<u8>) -> ClientConfig {
 
 /// Somebody else's.
 fn other_key() -> Vec<u8> {
-    rcgen::KeyPair::generate().unwrap().subject_public_key_info()
+    rcgen::PublicKeyData::subject_public_key_info(&rcgen::KeyPair::generate().unwrap())
 }
 
 /// Trust in one public key, and no certificate.
