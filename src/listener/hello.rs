@@ -31,10 +31,10 @@ impl Seen {
         self.0.get()
     }
 
-    /// The same for the connection's record, which writes it out when somebody asks.
+    /// The same for the connection's record, copied only when somebody looks.
     pub fn offer(&self) -> Offer {
         let seen = self.clone();
-        Box::new(move || serde_json::to_value(seen.get()?).ok())
+        Box::new(move || seen.get().cloned())
     }
 
     /// Whether the client would rather have a raw public key than a certificate.

@@ -146,6 +146,7 @@ pub fn ask_for_buffers(socket: &UdpSocket, bytes: usize) -> io::Result<Option<St
 }
 
 /// Lets clients in until the relay drains; each goes to `admit`, or is refused. Then refuses all until `gone`.
+#[expect(clippy::too_many_arguments, reason = "each is one thing of the relay's that decides who is let in")]
 pub async fn accept(
     endpoint: Endpoint,
     shared: Arc<Shared>,
