@@ -6,6 +6,7 @@
 //! {"ask":"sessions"}                 {"session":{…}} … "end"
 //! {"ask":"session","id":"0.17"}      {"record":{…}} "end"
 //! {"ask":"follow"}                   {"opened":{…}} {"closed":{…}} {"missed":3} … until one side goes
+//! {"ask":"fault","on":["retry"]}    {"faults":["retry"]} "end"           those on now; "off":["retry"] and "clear":true switch off
 //! {"ask":"follow","id":"0.17"}       {"record":{…}} … "end" when the connection is over
 //! ```
 //!
@@ -38,9 +39,11 @@ use tokio::{
     time::{interval, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
 
 use crate::{
     diagnosis::Record,
+    fault::{EVERY, Fault, Faults},
     metrics::{self, Sample, Snapshot},
     record::{Counts, Lost, Note, Records, Session},
 };
@@ -74,6 +77,18 @@ pub enum Ask {
         /// How it is called.
         id: String,
     },
+    /// How the relay misbehaves; first switches some off, then some on.
+    Fault {
+        /// All that can be switched off.
+        #[serde(default)]
+        clear: bool,
+        /// By name.
+        #[serde(default)]
+        off: Vec<String>,
+        /// By name, with their arguments.
+        #[serde(default)]
+        on: Vec<String>,
+    },
     /// What begins and ends from now on; of one connection all that happens.
     Follow {
         /// How it is called.
@@ -100,6 +115,8 @@ pub enum Answer {
     Opened(Session),
     /// A connection is over.
     Closed(Session),
+    /// The faults that are on.
+    Faults(Vec<String>),
     /// So many of these went by unread.
     Missed(u64),
     /// No, and why.
@@ -139,6 +156,10 @@ pub struct Subject {
     pub records: Vec<Arc<Records>>,
     /// What begins and ends.
     pub notes: broadcast::Sender<Note>,
+    /// How it misbehaves.
+    pub faults: Arc<Faults>,
+    /// Whether that may be changed.
+    pub may_misbehave: bool,
     /// The relay takes no new work.
     pub draining: CancellationToken,
 }
@@ -276,6 +297,10 @@ impl Client {
                 Some(record) => self.say(&Answer::Record(Box::new(record))).await?,
                 None => return self.unknown(&id).await,
             },
+            Ask::Fault { clear, off, on } => match subject.switch(clear, &off, &on) {
+                Ok(faults) => self.say(&Answer::Faults(faults)).await?,
+                Err(why) => return self.say(&Answer::Error(why)).await,
+            },
             Ask::Follow { id: None } => {}
         }
         self.say(&Answer::End).await
@@ -326,6 +351,42 @@ impl Client {
 }
 
 impl Subject {
+    /// Switches faults, all or none of what is asked for; gives those that are on.
+    fn switch(&self, clear: bool, off: &[String], on: &[String]) -> Result<Vec<String>, String> {
+        if (clear || !off.is_empty() || !on.is_empty()) && !self.may_misbehave {
+            return Err("it may not misbehave: start it with `--dev`, or with `allow = true` under `[fault]`".into());
+        }
+        let on = on.iter().map(|text| text.parse::<Fault>().map_err(|error| error.to_string())).collect::<Result<Vec<_>, _>>()?;
+        let now = self.faults.list();
+        for name in off {
+            if !now.iter().any(|fault| fault.name() == name) {
+                return Err(format!("the fault `{}` is not on", name.escape_debug()));
+            }
+        }
+        let fixed = EVERY
+            .iter()
+            .map(Fault::about)
+            .find(|about| !about.live && (on.iter().any(|fault| fault.name() == about.name) || off.iter().any(|name| name == about.name)));
+        if let Some(about) = fixed {
+            return Err(format!("`{}` is decided when the relay starts: `serve --fault {}`", about.name, about.form()));
+        }
+        if clear {
+            self.faults.clear_all();
+        }
+        for name in off {
+            self.faults.clear(name);
+        }
+        for fault in on {
+            self.faults.set(fault);
+        }
+        let after = self.faults.list();
+        let names: Vec<_> = after.iter().map(ToString::to_string).collect();
+        if after != now {
+            warn!(on = names.join(" "), "faults were switched");
+        }
+        Ok(names)
+    }
+
     fn health(&self) -> Health {
         let snapshot = (self.counters)();
         let (mut records, mut records_lost) = (Counts::default(), Lost::default());

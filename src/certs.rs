@@ -10,6 +10,7 @@ pub mod cms;
 pub mod facts;
 pub mod files;
 pub mod issue;
+pub mod misfits;
 pub mod p12;
 mod serving;
 

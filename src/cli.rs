@@ -6,6 +6,7 @@ mod credential;
 pub mod dev;
 pub mod echo;
 pub mod explain;
+pub mod faults;
 pub mod log;
 pub mod probe;
 pub mod profile;
@@ -54,6 +55,9 @@ pub enum Command {
     /// Show the connections of a running relay, and what happened on one
     #[command(after_help = sessions::HELP)]
     Sessions(sessions::SessionsArguments),
+    /// Make a running relay misbehave, or behave again, for tests of clients
+    #[command(after_help = faults::HELP)]
+    Fault(faults::SwitchArguments),
     /// Explain a log of Apple's client: what it shows, and what would settle the rest
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArguments),
@@ -68,6 +72,9 @@ pub struct ServeArguments {
     /// What overrides the file.
     #[command(flatten)]
     pub overrides: Overrides,
+    /// How the relay misbehaves.
+    #[command(flatten)]
+    pub faults: faults::FaultArguments,
     /// How the relay logs.
     #[command(flatten)]
     pub log: log::LogArguments,
@@ -144,7 +151,7 @@ impl Command {
         match self {
             Self::Serve(arguments) => Some(&mut arguments.overrides),
             Self::Check(arguments) => Some(&mut arguments.overrides),
-            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) | Self::Sessions(_) | Self::Explain(_) => None,
+            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) | Self::Sessions(_) | Self::Fault(_) | Self::Explain(_) => None,
         }
     }
 }
@@ -226,8 +233,8 @@ mod tests {
             assert_eq!(format!("--{}", argument.get_long().unwrap()), flag);
             assert_eq!(argument.get_env().unwrap(), variable);
         }
-        // And those of the log, which no file holds.
+        // And those of the log and of faults, which no file holds.
         let with_variable = serve.get_arguments().filter(|argument| argument.get_env().is_some()).count();
-        assert_eq!(with_variable, OVERRIDES.len() + 2);
+        assert_eq!(with_variable, OVERRIDES.len() + 3);
     }
 }

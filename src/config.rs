@@ -22,7 +22,7 @@ use std::{
 use aws_lc_rs::digest;
 use ipnet::IpNet;
 
-use crate::{proto::template::Template, refusal::Denial};
+use crate::{apple::Quirks, fault::Fault, proto::template::Template, refusal::Denial};
 
 pub use entries::user_name;
 pub use values::listen_address;
@@ -56,8 +56,14 @@ pub struct Config {
     pub dns: Dns,
     /// QUIC's knobs.
     pub quic: Quic,
+    /// What is done for Apple's clients beyond the RFCs.
+    pub apple: Quirks,
+    /// What is left out, or done, to find out what a client minds.
+    pub bisect: Bisect,
     /// What is written about clients.
     pub log: Log,
+    /// How it misbehaves on purpose.
+    pub fault: Faults,
     /// Where the running relay can be asked about itself.
     pub admin: Admin,
 }
@@ -233,6 +239,39 @@ pub enum Retry {
     Always,
 }
 
+/// Switches for bisection at a site with a real device: what a relay may leave out, or do otherwise, without breaking a rule.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub struct Bisect {
+    /// GREASE in transport parameters: the QUIC bit's and a reserved one. There is none elsewhere.
+    pub grease: bool,
+    /// NEW_TOKEN frames; no token is ever accepted, so they save nothing.
+    pub new_token: bool,
+    /// The transport parameter `max_datagram_frame_size`.
+    pub datagrams: bool,
+    /// SETTINGS_H3_DATAGRAM (0x33).
+    pub h3_datagram: bool,
+    /// SETTINGS_ENABLE_CONNECT_PROTOCOL (0x08).
+    pub extended_connect: bool,
+    /// Larger packets are tried (RFC 8899).
+    pub mtu_discovery: bool,
+    /// Length of our connection IDs, 4..=20.
+    pub cid_length: u8,
+}
+
+/// How a relay misbehaves on purpose.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// It may: faults can be switched on, at the start and while it runs.
+    pub allow: bool,
+    /// Those on from the start.
+    pub on: Vec<Fault>,
+    /// Decides about those that are random.
+    pub seed: u64,
+    /// The CA that issues bad certificates, so that they are bad in one way only; none: one that nobody trusts.
+    pub authority: Option<Certificate>,
+}
+
 /// What is written about clients.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
@@ -298,8 +337,26 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             dns: Dns::default(),
             quic: Quic::default(),
+            apple: Quirks::default(),
+            bisect: Bisect::default(),
             log: Log::default(),
+            fault: Faults::default(),
             admin: Admin::default(),
+        }
+    }
+}
+
+impl Default for Bisect {
+    fn default() -> Self {
+        Self {
+            grease: true,
+            new_token: false,
+            datagrams: true,
+            h3_datagram: true,
+            extended_connect: true,
+            mtu_discovery: true,
+            // Twenty bytes were reported to trouble a client; eight leave seven that nobody can guess.
+            cid_length: 8,
         }
     }
 }

@@ -87,6 +87,8 @@ pub enum Ended {
         /// The rule, in words.
         why: String,
     },
+    /// The relay misbehaves on purpose; names the fault.
+    Misbehaved(&'static str),
     /// The relay is shutting down and the grace is over.
     Drained,
 }
@@ -108,6 +110,7 @@ impl Ended {
             Self::DatagramOnTcp => "the client sent a datagram for a TCP tunnel".into(),
             Self::Stalled => "the client left an answer or half a capsule unread for too long".into(),
             Self::Misframed { code, why } => format!("the client broke HTTP: {}, {why}", code_name(*code)),
+            Self::Misbehaved(fault) => format!("the fault `{fault}` is on"),
             Self::Drained => "the relay stopped".into(),
         }
     }
@@ -128,6 +131,7 @@ impl Ended {
             Self::DatagramOnTcp => "datagram_on_tcp",
             Self::Stalled => "stalled",
             Self::Misframed { .. } => "misframed",
+            Self::Misbehaved(_) => "misbehaved",
             Self::Drained => "drained",
         }
     }
@@ -144,6 +148,7 @@ impl Ended {
             | Self::Unreachable(_)
             | Self::Idle
             | Self::Stalled
+            | Self::Misbehaved(_)
             | Self::Drained => Level::INFO,
             Self::Malformed(_) | Self::PayloadTooLong | Self::DatagramOnTcp | Self::Misframed { .. } => Level::WARN,
         }
@@ -160,6 +165,7 @@ impl Ended {
             | Self::ClientLost(_)
             | Self::Stalled
             | Self::Misframed { .. }
+            | Self::Misbehaved(_)
             | Self::Drained => Some(Reset::Cancelled),
             Self::Malformed(_) | Self::PayloadTooLong => Some(Reset::Message),
             Self::DatagramOnTcp => Some(Reset::Datagram),

@@ -260,6 +260,9 @@ pub fn help() -> String {
     EVERY.iter().map(line).collect()
 }
 
+/// A context ID of one byte that no client registers: odd ones are the relay's (RFC 9298 §4).
+pub const UNREGISTERED: u8 = 1;
+
 const MILLION: u32 = 1_000_000;
 
 const H3: &[&str] = &["h3"];

@@ -35,6 +35,9 @@ pub mod metrics;
 // The named ways to misbehave, as plain values.
 pub mod fault;
 
+// What is done for Apple's clients beyond the RFCs: each quirk named, counted, switchable.
+pub mod apple;
+
 // From what was seen to what it means: findings, and hypotheses with what settles them.
 pub mod diagnosis;
 

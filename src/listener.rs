@@ -1,5 +1,6 @@
 //! Sockets towards clients, and who is let in.
 
+mod grease;
 pub mod hello;
 mod pace;
 pub mod quic;

@@ -3,7 +3,7 @@
 use std::{env, process::ExitCode, time::SystemTime};
 
 use masque_relay::cli::{
-    Arguments, CheckArguments, Command, ServeArguments, cert, check, explain, probe, profile,
+    Arguments, CheckArguments, Command, ServeArguments, cert, check, explain, faults, probe, profile,
     report::{Failure, say},
     serve, sessions,
 };
@@ -26,6 +26,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Profile(command) => profile(command),
         Command::Probe(arguments) => probe(arguments),
         Command::Sessions(arguments) => sessions::run(arguments),
+        Command::Fault(arguments) => faults::switch(arguments),
         Command::Explain(arguments) => explain::run(arguments),
     }
 }

@@ -41,15 +41,26 @@ pub enum Loss {
     Unread,
     /// The socket said no in a way that costs only this packet.
     Socket,
+    /// The relay misbehaves on purpose.
+    Fault,
 }
 
 /// Number of [`Loss`] variants.
-const LOSSES: usize = 8;
+const LOSSES: usize = 9;
 
 impl Loss {
     /// In the order of their counters.
-    pub const ALL: [Self; LOSSES] =
-        [Self::NoRoom, Self::TooBig, Self::Malformed, Self::UnknownContext, Self::Unanswered, Self::NoTunnel, Self::Unread, Self::Socket];
+    pub const ALL: [Self; LOSSES] = [
+        Self::NoRoom,
+        Self::TooBig,
+        Self::Malformed,
+        Self::UnknownContext,
+        Self::Unanswered,
+        Self::NoTunnel,
+        Self::Unread,
+        Self::Socket,
+        Self::Fault,
+    ];
 
     /// For counters: one word or two.
     pub const fn name(self) -> &'static str {
@@ -62,6 +73,7 @@ impl Loss {
             Self::NoTunnel => "no_tunnel",
             Self::Unread => "unread",
             Self::Socket => "socket",
+            Self::Fault => "fault",
         }
     }
 }
@@ -79,6 +91,7 @@ pub struct Metrics {
     // Once a request, never once a packet: a lock is cheap enough.
     refused: Mutex<BTreeMap<u16, u64>>,
     ended: Mutex<BTreeMap<&'static str, u64>>,
+    quirks: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// Something counts as open while this lives.
@@ -110,6 +123,8 @@ pub struct Snapshot {
     pub refused: BTreeMap<u16, u64>,
     /// Tunnels and requests over, by [`Ended::name`].
     pub ended: BTreeMap<&'static str, u64>,
+    /// What Apple's clients alone do, and was met: by the names of `apple`.
+    pub quirks: BTreeMap<&'static str, u64>,
 }
 
 impl Metrics {
@@ -146,6 +161,11 @@ impl Metrics {
         *lock(&self.ended).entry(ended.name()).or_default() += 1;
     }
 
+    /// A quirk of the shim was met; names it.
+    pub fn quirk(&self, name: &'static str) {
+        *lock(&self.quirks).entry(name).or_default() += 1;
+    }
+
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
@@ -159,6 +179,7 @@ impl Metrics {
             dropped: self.dropped.each_ref().map(|ways| ways.each_ref().map(read)),
             refused: lock(&self.refused).clone(),
             ended: lock(&self.ended).clone(),
+            quirks: lock(&self.quirks).clone(),
         }
     }
 }
@@ -178,6 +199,7 @@ impl Snapshot {
             }
             worker.refused.into_iter().for_each(|(status, count)| *sum.refused.entry(status).or_default() += count);
             worker.ended.into_iter().for_each(|(name, count)| *sum.ended.entry(name).or_default() += count);
+            worker.quirks.into_iter().for_each(|(name, count)| *sum.quirks.entry(name).or_default() += count);
             sum
         })
     }

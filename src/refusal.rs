@@ -90,6 +90,13 @@ pub enum Refusal {
         /// What the system said.
         source: io::Error,
     },
+    /// The relay misbehaves on purpose: the fault `status`, or `bare-status`, with whatever status was asked for.
+    Misbehaved {
+        /// The status.
+        status: StatusCode,
+        /// Without Proxy-Status.
+        bare: bool,
+    },
     /// The relay itself broke: 500.
     Internal {
         /// What the system said; never sent to the client.
@@ -110,7 +117,10 @@ impl Refusal {
 
     /// The whole answer: status, `proxy-status` naming the relay `name`, `proxy-authenticate` on 407, `allow` on 405, `content-length: 0`.
     pub fn head(&self, name: &str) -> Head {
-        let mut fields = vec![field(":status", self.status().as_str()), field("proxy-status", self.proxy_status(name))];
+        let mut fields = vec![field(":status", self.status().as_str())];
+        if !matches!(self, Self::Misbehaved { bare: true, .. }) {
+            fields.push(field("proxy-status", self.proxy_status(name)));
+        }
         match self {
             Self::Unauthenticated { .. } => {
                 let realm = ItemSerializer::new().bare_item(&text(name)).finish();
@@ -157,6 +167,8 @@ impl Refusal {
             Self::Unreachable { source, .. } => format!("cannot connect to the target: {source}"),
             Self::ConnectTimedOut { after } => format!("cannot connect to the target: no answer in {after:?}"),
             Self::Exhausted { source } => format!("cannot open a socket: {source}"),
+            Self::Misbehaved { bare: false, .. } => "the fault `status` is on".into(),
+            Self::Misbehaved { bare: true, .. } => "the fault `bare-status` is on".into(),
             Self::Internal { source } => format!("the relay broke: {source}"),
         }
     }
@@ -183,6 +195,8 @@ impl Refusal {
             Self::ConnectTimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "connection_timeout"),
             // Not `destination_unavailable`: a busy relay must not make a device go around it.
             Self::LimitReached { .. } | Self::Exhausted { .. } => (StatusCode::SERVICE_UNAVAILABLE, "connection_limit_reached"),
+            // An answer of the proxy's own making, with whatever status (RFC 9209 §2.3).
+            Self::Misbehaved { status, .. } => (*status, "proxy_internal_response"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error"),
         }
     }
@@ -208,6 +222,7 @@ impl Refusal {
             // The address passed the rules, so it is no secret: success would have told it too.
             Self::Unreachable { address, .. } => vec![("next-hop", text(&address.to_string()))],
             Self::Exhausted { .. } => details("the relay has no room for another socket"),
+            Self::Misbehaved { .. } => details("the fault `status` is on"),
             Self::ProhibitedAddress | Self::DnsTimedOut { .. } | Self::ConnectTimedOut { .. } | Self::Internal { .. } => Vec::new(),
         }
     }

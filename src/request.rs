@@ -21,6 +21,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
+    apple::{Quirk, Quirks, is_draft_03, is_ip_path},
     config::{Privacy, Protocol},
     proto::{
         head::{Head, Pseudo},
@@ -69,14 +70,15 @@ pub enum Host {
 
 impl Request {
     /// Reads a request head; `templates` are those served, the well-known one included.
-    pub fn parse(head: &Head, templates: &[Template]) -> Result<Self, Refusal> {
+    pub fn parse(head: &Head, templates: &[Template], quirks: Quirks) -> Result<Self, Refusal> {
         let pseudo = head.pseudo().map_err(|malformed| Refusal::Malformed(malformed.0))?;
         let ask = match (pseudo.method, pseudo.protocol) {
             ("CONNECT", None) => classic(&pseudo)?,
-            ("CONNECT", Some(protocol)) => extended(head, &pseudo, protocol, templates)?,
+            ("CONNECT", Some(protocol)) => extended(head, &pseudo, protocol, templates, quirks)?,
             (_, Some(_)) => return Err(Refusal::Malformed(":protocol goes with CONNECT only")),
-            // The method of draft-ietf-masque-connect-udp-03.
-            ("CONNECT-UDP", None) => Ask::UnsupportedProtocol("CONNECT-UDP as a method (draft-03)".into()),
+            (method, None) if quirks.has(Quirk::Draft03) && is_draft_03(method) => {
+                Ask::UnsupportedProtocol("CONNECT-UDP as a method (draft-03)".into())
+            }
             (method, None) => Ask::UnsupportedMethod(method.into()),
         };
         Ok(Self { ask })
@@ -165,7 +167,7 @@ fn classic(pseudo: &Pseudo<'_>) -> Result<Ask, Refusal> {
 }
 
 /// CONNECT with `:protocol` (RFC 8441 §4, RFC 9220 §3), of which connect-udp is served (RFC 9298 §3.4).
-fn extended(head: &Head, pseudo: &Pseudo<'_>, protocol: &str, templates: &[Template]) -> Result<Ask, Refusal> {
+fn extended(head: &Head, pseudo: &Pseudo<'_>, protocol: &str, templates: &[Template], quirks: Quirks) -> Result<Ask, Refusal> {
     let (Some(_), Some(_), Some(path)) = (pseudo.scheme, pseudo.authority, pseudo.path) else {
         return Err(Refusal::Malformed("extended CONNECT needs :scheme, :authority and :path"));
     };
@@ -183,9 +185,14 @@ fn extended(head: &Head, pseudo: &Pseudo<'_>, protocol: &str, templates: &[Templ
             Match::No => {}
             Match::Malformed(why) => malformed = malformed.or(Some(why)),
             // Both wildcards: a request to bind (draft-ietf-masque-connect-udp-listen), not to reach a target.
-            Match::Target { host, port } if host == "*" && port == "*" => return Ok(Ask::UnsupportedProtocol("connect-udp-bind".into())),
+            Match::Target { host, port } if quirks.has(Quirk::Bind) && host == "*" && port == "*" => {
+                return Ok(Ask::UnsupportedProtocol("connect-udp-bind".into()));
+            }
             Match::Target { host, port } => return Ok(Ask::Tunnel(Protocol::Udp, Target::of_variables(&host, &port)?)),
         }
+    }
+    if quirks.has(Quirk::ConnectIp) && is_ip_path(path) {
+        return Ok(Ask::UnsupportedProtocol("connect-ip".into()));
     }
     malformed.map_or(Ok(Ask::UnknownPath), |why| Err(Refusal::Malformed(why)))
 }
@@ -240,7 +247,7 @@ mod tests {
 
     fn parse(fields: &[(&'static str, &str)]) -> Result<Ask, Refusal> {
         let templates = [Template::parse("https://relay.example/masque?h={target_host}&p={target_port}").unwrap(), Template::well_known()];
-        Request::parse(&head(fields), &templates).map(|request| request.ask)
+        Request::parse(&head(fields), &templates, Quirks::default()).map(|request| request.ask)
     }
 
     fn connect(authority: &str) -> Result<Ask, Refusal> {

@@ -23,9 +23,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{Admin, Subject},
-    certs::{Serving, Tls},
+    apple::Quirk,
+    certs::{Serving, Tls, misfits::Misfits},
     config::{self, Config},
     diagnosis,
+    fault::Faults,
     listener::{
         quic::{self, Shared},
         tcp,
@@ -51,6 +53,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     warnings: Vec<String>,
     counters: Counters,
+    faults: Arc<Faults>,
     draining: CancellationToken,
     cut: CancellationToken,
     threads: Vec<Thread>,
@@ -82,18 +85,31 @@ struct Plan {
     tls: Arc<ArcSwap<Tls>>,
     policy: Arc<ArcSwap<Policy>>,
     limits: Arc<Limits>,
+    faults: Arc<Faults>,
     draining: CancellationToken,
     cut: CancellationToken,
 }
 
 impl Server {
     /// Binds every address, starts the workers, and returns once all of them listen.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    pub fn start(mut config: Config) -> Result<Self, StartError> {
         if let Some(addr) = config.open_to_all() {
             return Err(StartError::OpenToAll { addr });
         }
-        let serving = Serving::load(&config)?;
-        let quic = Shared::new(&config, &serving.tls_for_quic()?, h3::STREAMS, |label| serving.first().derive_key(label))?;
+        if config.templates.is_empty() {
+            // It is served anyway, beside nothing: no quirk to be counted.
+            config.apple.set(Quirk::WellKnown, false);
+        }
+        if !config.fault.allow && !config.fault.on.is_empty() {
+            return Err(StartError::NoFaults { faults: config.fault.on });
+        }
+        let faults = Arc::new(Faults::new(config.fault.on.iter().copied(), config.fault.seed));
+        let mut serving = Serving::load(&config)?;
+        if config.fault.allow {
+            serving.misbehave(Misfits::new(serving.first(), config.fault.authority.as_ref(), Arc::clone(&faults))?);
+        }
+        let derive = |label: &str| serving.first().derive_key(label);
+        let quic = Shared::new(&config, &serving.tls_for_quic()?, h3::STREAMS, Arc::clone(&faults), derive)?;
         let workers = config.workers.clamp(1, MAX_WORKERS);
         let tls = serving.tls_for_tcp(config.http, config.tls12)?;
         let Bound { addresses, workers: sockets, mut warnings } = bind_all(&config, workers)?;
@@ -111,6 +127,7 @@ impl Server {
             policy: Arc::new(ArcSwap::from_pointee(Policy::new(&config, addresses.clone()))),
             quic: Arc::new(quic),
             tls: Arc::new(ArcSwap::from_pointee(tls)),
+            faults: Arc::clone(&faults),
             limits: Arc::clone(&limits),
             config: Arc::new(config),
             draining: CancellationToken::new(),
@@ -120,6 +137,7 @@ impl Server {
             addresses,
             warnings: Vec::new(),
             counters: Counters { workers: Vec::new(), limits },
+            faults,
             draining: plan.draining.clone(),
             cut: plan.cut.clone(),
             threads: Vec::new(),
@@ -141,6 +159,8 @@ impl Server {
                 counters: Box::new(move || counters.snapshot()),
                 records: server.records.clone(),
                 notes,
+                faults: Arc::clone(&server.faults),
+                may_misbehave: plan.config.fault.allow,
                 draining: server.draining.clone(),
             };
             server.admin = Some(Admin::start(path, subject)?);
@@ -151,6 +171,11 @@ impl Server {
     /// The addresses listened on, in the configuration's order, with the ports that port 0 became.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How it misbehaves; can be changed only where the configuration allows it.
+    pub fn faults(&self) -> &Arc<Faults> {
+        &self.faults
     }
 
     /// What is not as it was asked for, in words.
@@ -305,7 +330,7 @@ async fn work(
         let admit = move |stream, source, slots| {
             sessions.spawn(session::tcp::serve(stream, source, slots, tls.load_full(), Arc::clone(&worker)));
         };
-        accepting.spawn(tcp::accept(listener, Arc::clone(&plan.limits), records, plan.draining.clone(), admit));
+        accepting.spawn(tcp::accept(listener, Arc::clone(&plan.limits), Arc::clone(&plan.faults), records, plan.draining.clone(), admit));
     }
     plan.draining.cancelled().await;
     sessions.close();
@@ -338,7 +363,8 @@ fn listen(plan: &Plan, number: usize, sockets: Sockets, (metrics, records): Own)
     }
     let listeners = sockets.tcp.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>();
     let listeners = listeners.map_err(|source| StartError::Worker { source })?;
-    let mut templates = vec![Template::well_known()];
+    let well_known = config.apple.has(Quirk::WellKnown) || config.templates.is_empty();
+    let mut templates: Vec<_> = well_known.then(Template::well_known).into_iter().collect();
     templates.extend(config.templates.iter().cloned());
     let worker = Worker {
         templates,
@@ -346,6 +372,7 @@ fn listen(plan: &Plan, number: usize, sockets: Sockets, (metrics, records): Own)
         limits: Arc::clone(&plan.limits),
         dialer: Dialer::new(resolver, config.timeouts.dns, config.timeouts.connect),
         metrics,
+        faults: Arc::clone(&plan.faults),
         records,
         draining: plan.draining.clone(),
         cut: plan.cut.clone(),

@@ -11,6 +11,7 @@ mod h2;
 pub mod h3;
 mod line;
 mod link;
+mod odd;
 mod requests;
 mod summary;
 pub mod tcp;
@@ -27,17 +28,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, Protocol},
-    ended::Ended,
+    ended::{Ended, Reset},
+    fault::{Fault, Faults},
     metrics::Metrics,
     policy::{Permit, Policy, limits::Limits},
     proto::{head::Head, template::Template},
     record::{Log, Records},
     refusal::{self, Refusal},
     request::Request,
-    tunnel::{self, ClientRead, ClientWrite, Lane, udp},
+    tunnel::{self, ClientRead, ClientWrite, Lane, tcp::Fetter, udp},
     upstream::Dialer,
 };
 use line::Line;
+use odd::Odd;
 
 /// What the sessions of one worker share.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub struct Worker {
     pub dialer: Dialer,
     /// This worker's counters.
     pub metrics: Arc<Metrics>,
+    /// How the relay misbehaves.
+    pub faults: Arc<Faults>,
     /// This worker's records.
     pub records: Arc<Records>,
     /// The relay takes no new work.
@@ -104,6 +109,9 @@ pub trait Exchange: Send + Sized {
 
     /// Answers with no, politely: the client gets the whole answer before anything is cut.
     fn refuse(self, answer: Head) -> impl Future<Output = ()> + Send;
+
+    /// Answers, if at all, and breaks off: what no relay in its right mind does.
+    fn abort(self, answer: Option<Head>, reset: Reset) -> impl Future<Output = ()> + Send;
 }
 
 /// Requests beyond the cap on tunnels that are still answered, with a refusal.
@@ -117,6 +125,9 @@ const DISCARDING: Duration = Duration::from_secs(1);
 /// How long a client may take to make room for an answer, which is a few hundred bytes.
 const ANSWERING: Duration = Duration::from_secs(10);
 
+/// Between an answer and the break that a fault puts behind it: without it the answer would not leave.
+const ABORTING: Duration = Duration::from_millis(50);
+
 /// Milliseconds since, for the log.
 fn ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -127,25 +138,34 @@ pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker
     let head = exchange.take_head();
     client.log.head(exchange.number(), &head);
     let mut line = Line::new(client, exchange.number());
+    if let Some(fault) = Odd::of(&head, &worker.faults) {
+        return fault.answer(exchange, &line, worker).await;
+    }
+    worker.config.apple.seen(&head).for_each(|quirk| worker.metrics.quirk(quirk.name()));
     let opened = tokio::select! {
         opened = open(&head, worker, &mut line, authenticated) => opened,
         ended = exchange.abandoned() => return line.abandoned(&ended, worker),
         () = worker.cut.cancelled() => return line.abandoned(&Ended::Drained, worker),
     };
+    let hint = opened.as_ref().err().and_then(|refusal| worker.config.apple.hint(refusal, &head));
     drop(head);
     match opened {
         Ok((permit, Upstream::Tcp(target, address))) => carry_tcp(exchange, permit, target, address, line, worker).await,
         Ok((permit, Upstream::Udp(flow, address))) => carry_udp(exchange, permit, flow, address, line, worker).await,
         Err(refusal) => {
-            line.refused(&refusal, worker);
-            exchange.refuse(refusal.head(&worker.config.name)).await;
+            line.refused(&refusal, hint, worker);
+            let answer = refusal.head(&worker.config.name);
+            if worker.faults.on(Fault::AbortAfterResponse) {
+                return exchange.abort(Some(answer), Reset::Cancelled).await;
+            }
+            exchange.refuse(answer).await;
         }
     }
 }
 
 /// Answers a request that has no head to read.
 pub async fn refuse<E: Exchange>(exchange: E, client: Client, refusal: &Refusal, worker: &Worker) {
-    Line::new(client, exchange.number()).refused(refusal, worker);
+    Line::new(client, exchange.number()).refused(refusal, None, worker);
     exchange.refuse(refusal.head(&worker.config.name)).await;
 }
 
@@ -157,7 +177,7 @@ enum Upstream {
 
 /// The path in one breath: what is asked, who asks, whether it may be, where it goes.
 async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl FnOnce()) -> Result<(Permit, Upstream), Refusal> {
-    let request = Request::parse(head, &worker.templates)?;
+    let request = Request::parse(head, &worker.templates, worker.config.apple)?;
     let policy = worker.policy.load_full();
     let user = policy.authenticate(head)?;
     authenticated();
@@ -170,8 +190,9 @@ async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl
         Protocol::Tcp => worker.dialer.tcp(&permit).await.map(|(target, address)| Upstream::Tcp(target, address))?,
         Protocol::Udp => {
             let (socket, address) = worker.dialer.udp(&permit).await?;
-            let flow = udp::Flow::new(socket, worker.config.limits.unanswered_packets, Arc::clone(&worker.metrics))
-                .map_err(|source| Refusal::Exhausted { source })?;
+            let flow =
+                udp::Flow::new(socket, worker.config.limits.unanswered_packets, Arc::clone(&worker.metrics), Arc::clone(&worker.faults))
+                    .map_err(|source| Refusal::Exhausted { source })?;
             Upstream::Udp(Arc::new(flow), address)
         }
     };
@@ -189,6 +210,9 @@ async fn answered<T>(accepting: impl Future<Output = Result<T, Ended>>, cut: &Ca
 async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, address: SocketAddr, line: Line, worker: &Worker) {
     let _open = worker.metrics.tunnel_open();
     let answer = refusal::accepted(&worker.config.name, address, false);
+    if worker.faults.on(Fault::AbortAfterResponse) {
+        return odd::abort(exchange, answer, &line, worker).await;
+    }
     let (read, write, aborted) = match answered(exchange.accept_tcp(answer), &worker.cut).await {
         Ok(halves) => halves,
         Err(ended) => return line.abandoned(&ended, worker),
@@ -200,14 +224,18 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
         }
     };
     line.accepted(200);
-    let (ended, totals) = tunnel::tcp::run(read, write, target, worker.config.timeouts.tcp_idle, cut).await;
+    let (ended, totals) = tunnel::tcp::run(read, write, target, worker.config.timeouts.tcp_idle, Fetter::of(&worker.faults), cut).await;
     drop(permit);
     line.tcp_closed(&ended, totals, worker);
 }
 
 async fn carry_udp<E: Exchange>(exchange: E, permit: Permit, flow: Arc<udp::Flow>, address: SocketAddr, line: Line, worker: &Worker) {
     let _open = worker.metrics.tunnel_open();
-    let answer = refusal::accepted(&worker.config.name, address, true);
+    let mut answer = refusal::accepted(&worker.config.name, address, true);
+    odd::capsule_protocol(&mut answer, &worker.faults);
+    if worker.faults.on(Fault::AbortAfterResponse) {
+        return odd::abort(exchange, answer, &line, worker).await;
+    }
     let lane = match answered(exchange.accept_udp(answer, &flow), &worker.cut).await {
         Ok(lane) => lane,
         Err(ended) => return line.abandoned(&ended, worker),

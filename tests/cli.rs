@@ -6,6 +6,8 @@ mod cert;
 mod check;
 #[path = "cli/explain.rs"]
 mod explain;
+#[path = "cli/faults.rs"]
+mod faults;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/profile.rs"]

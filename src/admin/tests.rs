@@ -17,6 +17,8 @@ fn subject() -> (Subject, Arc<Records>) {
         counters: Box::new(Snapshot::default),
         records: vec![Arc::clone(&records)],
         notes,
+        faults: Arc::default(),
+        may_misbehave: false,
         draining: CancellationToken::new(),
     };
     (subject, records)

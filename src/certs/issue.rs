@@ -149,6 +149,11 @@ impl Authority {
         Zeroizing::new(self.issuer.key().serialize_pem())
     }
 
+    /// What signs.
+    pub(super) const fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// Last second of the CA's validity.
     pub fn not_after(&self) -> SystemTime {
         self.not_after
@@ -251,7 +256,7 @@ enum Purpose {
 }
 
 /// What all certificates of ours have in common.
-fn params(common_name: &str, now: SystemTime, not_after: SystemTime) -> CertificateParams {
+pub(super) fn params(common_name: &str, now: SystemTime, not_after: SystemTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     let common_name = if common_name.len() <= MAX_COMMON_NAME { common_name } else { "masque-relay" };
@@ -273,7 +278,7 @@ fn serial() -> SerialNumber {
     SerialNumber::from_slice(&bytes)
 }
 
-fn san(name: &str) -> Result<SanType, IssueError> {
+pub(super) fn san(name: &str) -> Result<SanType, IssueError> {
     if let Ok(address) = name.parse::<IpAddr>() {
         return Ok(SanType::IpAddress(address));
     }
@@ -287,7 +292,7 @@ fn san(name: &str) -> Result<SanType, IssueError> {
     Ok(SanType::DnsName(Ia5String::try_from(name.to_ascii_lowercase()).map_err(|_| wrong())?))
 }
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// As long as a private CA stays installed on devices without anybody thinking of it.
 const TEN_YEARS: Duration = Duration::from_secs(3652 * 24 * 3600);

@@ -6,12 +6,12 @@ use rustls::{
     CipherSuite, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs as provider},
     pki_types::CertificateDer,
-    server::{ClientHello, ProducesTickets, ResolvesServerCert},
+    server::{ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
 
-use super::{CertError, Identity};
+use super::{CertError, Identity, misfits::Misfits};
 use crate::config::{Config, Versions};
 
 /// TLS for one way in, by what a client takes from a server.
@@ -28,6 +28,8 @@ pub struct Tls {
 pub struct Serving {
     /// The first is for clients that ask for no name, or for none of these.
     identities: Vec<Identity>,
+    /// Bad certificates in place of these, where faults are allowed.
+    misfits: Option<Arc<Misfits>>,
 }
 
 impl Serving {
@@ -39,7 +41,12 @@ impl Serving {
     /// These; there is at least one.
     pub fn of(identities: Vec<Identity>) -> Self {
         assert!(!identities.is_empty(), "a relay has a certificate");
-        Self { identities }
+        Self { identities, misfits: None }
+    }
+
+    /// From now on faults decide about what is shown, and whether a client's certificate is asked for.
+    pub fn misbehave(&mut self, misfits: Arc<Misfits>) {
+        self.misfits = Some(misfits);
     }
 
     /// The one for clients that ask for no name, or for none of the others'.
@@ -76,11 +83,15 @@ impl Serving {
 
     fn tls(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> Result<Tls, CertError> {
         let ticketer = provider::Ticketer::new().map_err(|source| CertError::Tls { source })?;
-        let certificates = ByName::new(&self.identities, false);
-        let raw_keys = ByName::new(&self.identities, true);
+        let certificates = Arc::new(ByName::new(&self.identities, false));
+        let raw_keys = Arc::new(ByName::new(&self.identities, true));
+        let (certificates, clients): (Arc<dyn ResolvesServerCert>, Arc<dyn ClientCertVerifier>) = match &self.misfits {
+            None => (certificates, WebPkiClientVerifier::no_client_auth()),
+            Some(misfits) => (Arc::new(Misfitting { misfits: Arc::clone(misfits), good: certificates }), Arc::clone(misfits) as _),
+        };
         Ok(Tls {
-            certificate: Self::server(versions, alpn, certificates, Arc::clone(&ticketer))?,
-            raw_key: Self::server(&[&TLS13], alpn, raw_keys, ticketer)?,
+            certificate: Self::server(versions, alpn, certificates, clients, Arc::clone(&ticketer))?,
+            raw_key: Self::server(&[&TLS13], alpn, raw_keys, WebPkiClientVerifier::no_client_auth(), ticketer)?,
         })
     }
 
@@ -88,14 +99,15 @@ impl Serving {
     fn server(
         versions: &[&'static SupportedProtocolVersion],
         alpn: &[&[u8]],
-        certificates: ByName,
+        certificates: Arc<dyn ResolvesServerCert>,
+        clients: Arc<dyn ClientCertVerifier>,
         ticketer: Arc<dyn ProducesTickets>,
     ) -> Result<Arc<rustls::ServerConfig>, CertError> {
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(crypto()))
             .with_protocol_versions(versions)
             .map_err(|source| CertError::Tls { source })?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(certificates));
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(certificates);
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.ignore_client_order = true;
         config.ticketer = ticketer;
@@ -150,6 +162,22 @@ impl ResolvesServerCert for ByName {
 
     fn only_raw_public_keys(&self) -> bool {
         self.raw
+    }
+}
+
+/// A bad certificate while a fault asks for one.
+#[derive(Debug)]
+struct Misfitting {
+    misfits: Arc<Misfits>,
+    good: Arc<ByName>,
+}
+
+impl ResolvesServerCert for Misfitting {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match self.misfits.fault() {
+            None => self.good.resolve(hello),
+            Some(fault) => self.misfits.shown(fault),
+        }
     }
 }
 

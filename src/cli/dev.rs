@@ -74,6 +74,10 @@ impl Dev {
         settings.set("listen", flag(), |config| config.listen = loopback());
         settings.set("http1", flag(), |config| config.http.h1 = true);
         settings.set("rules.allow_private", flag(), |config| config.rules.allow_private = true);
+        settings.set("fault.allow", flag(), |config| {
+            config.fault.allow = true;
+            config.fault.authority = Some(Certificate { chain: files.ca.clone(), key: files.ca_key.clone() });
+        });
         settings.set("log.privacy", flag(), |config| config.log.privacy = Privacy::Full);
         settings.set("admin", flag(), |config| config.admin = admin());
         settings.set("access.tokens", flag(), |config| config.access.tokens = vec![Token::new(USER, &token)]);

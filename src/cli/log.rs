@@ -13,7 +13,7 @@ use super::report::{Exit, Failure};
 /// How the relay logs.
 #[derive(Debug, Args)]
 pub struct LogArguments {
-    /// What is logged: error to trace, or a filter like `info,masque_relay=debug`
+    /// What is logged: error to trace, or a filter
     #[arg(long = "log", value_name = "LEVEL", env = "MASQUE_RELAY_LOG", hide_env = true, default_value = "info")]
     pub level: String,
     /// How it looks; auto: text on a terminal, JSON otherwise

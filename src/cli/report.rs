@@ -120,7 +120,7 @@ impl From<WriteError> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match error {
-            StartError::Certificate(_) | StartError::OpenToAll { .. } => Exit::Wrong,
+            StartError::Certificate(_) | StartError::OpenToAll { .. } | StartError::NoFaults { .. } | StartError::Misfits(_) => Exit::Wrong,
             StartError::Admin(_)
             | StartError::Bind { .. }
             | StartError::Quic(_)

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::{
     ServeArguments,
     dev::Dev,
+    faults,
     report::{Exit, Failure, print},
     sessions::in_runtime_directory,
 };
@@ -32,7 +33,10 @@ pub fn run(arguments: &ServeArguments, program: &str, now: SystemTime) -> Result
 async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Result<(), Failure> {
     // Before anything else: a signal that comes while the relay starts must not be lost.
     let mut signals = Signals::listen().map_err(|source| Failure::io("cannot listen for signals", &source))?;
-    let (config, dev) = if arguments.dev {
+    if arguments.faults.help() {
+        return print(&faults::list());
+    }
+    let (mut config, dev) = if arguments.dev {
         let (config, dev) = Dev::prepare(&arguments.overrides, program, now).await?;
         (config, Some(dev))
     } else {
@@ -44,6 +48,7 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
         }
         (config, None)
     };
+    arguments.faults.lay(&mut config);
     let identity = Identity::load(&config.certificate)?;
     identity.check(now)?;
     for complaint in identity.facts().complaints(now) {
@@ -56,6 +61,7 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
         // On a machine one tries things on, a small limit is normal.
         if dev.is_some() { info!("{warning}") } else { warn!("{warning}") }
     }
+    faults::warn_of(server.faults());
     if let Some(dev) = &dev {
         dev.write_profile(server.addresses())?;
         dev.greet(server.addresses());
@@ -156,7 +162,7 @@ impl Signals {
 /// Beneath the help of `serve`.
 pub const HELP: &str = "\
 A flag overrides the environment (MASQUE_RELAY_CONFIG, _LISTEN, _CERT, _KEY, _WORKERS, _OPEN,
-_ALLOW_PRIVATE, _NO_H2, _NO_H3, _LOG, _LOG_FORMAT), and that the file. `ready URL` on stdout: it listens.
+_ALLOW_PRIVATE, _NO_H2, _NO_H3, _FAULT, _LOG, _LOG_FORMAT), and that the file. Says `ready URL`.
 Example: masque-relay serve --config /etc/masque-relay/relay.toml";
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ pub(super) const SOCKET: &str = "admin.sock";
 /// Where the unit of the README has it.
 const SYSTEM: &str = "/run/masque-relay/admin.sock";
 
-fn connect(places: &[PathBuf]) -> Result<Client, Failure> {
+pub(super) fn connect(places: &[PathBuf]) -> Result<Client, Failure> {
     for place in places {
         let error = match Client::connect(place) {
             Ok(client) => return Ok(client),

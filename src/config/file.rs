@@ -437,6 +437,24 @@ initial_mtu = 1_300
 keep_alive = "15s"
 retry = "always"
 socket_buffer = 0x10_0000
+[apple]
+well_known = false
+draft_03 = false
+bind = false
+connect_ip = false
+own_fields = false
+old_datagrams = false
+hints = false
+[bisect]
+grease = false
+new_token = true
+datagrams = false
+h3_datagram = false
+extended_connect = false
+mtu_discovery = false
+cid_length = 19
+[fault]
+allow = true
 [log]
 privacy = "none"
 records = "/var/log/records.jsonl"

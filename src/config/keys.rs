@@ -11,7 +11,7 @@ use super::{
         path as file, relay_name, resolver, text,
     },
 };
-use crate::proto::template::Template;
+use crate::{apple::Quirk, proto::template::Template};
 
 /// One key.
 pub struct Key {
@@ -323,6 +323,96 @@ pub static KEYS: &[Key] = &[
         about: "SO_RCVBUF and SO_SNDBUF of the listening sockets, bytes; the kernel may give less",
         read: |value, config| number(value, 64 << 10..=1 << 30).map(|size| config.quic.socket_buffer = size as usize),
         show: |config| config.quic.socket_buffer.to_string(),
+    },
+    Key {
+        path: "apple.well_known",
+        about: "`/.well-known/masque/udp/…` is served beside whatever `templates` says",
+        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::WellKnown, on)),
+        show: |config| config.apple.has(Quirk::WellKnown).to_string(),
+    },
+    Key {
+        path: "apple.draft_03",
+        about: "the method CONNECT-UDP of draft-03 gets 501 with a reason, not 405",
+        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::Draft03, on)),
+        show: |config| config.apple.has(Quirk::Draft03).to_string(),
+    },
+    Key {
+        path: "apple.bind",
+        about: "CONNECT-UDP to `*` gets 501 with a reason, not 400",
+        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::Bind, on)),
+        show: |config| config.apple.has(Quirk::Bind).to_string(),
+    },
+    Key {
+        path: "apple.connect_ip",
+        about: "CONNECT-UDP with the path of CONNECT-IP gets 501 with a reason, not 404",
+        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::ConnectIp, on)),
+        show: |config| config.apple.has(Quirk::ConnectIp).to_string(),
+    },
+    Key {
+        path: "apple.own_fields",
+        about: "requests with `proxy-quic-forwarding` or `sec-ch-*` are counted; the fields are ignored either way",
+        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::OwnFields, on)),
+        show: |config| config.apple.has(Quirk::OwnFields).to_string(),
+    },
+    Key {
+        path: "apple.old_datagrams",
+        about: "SETTINGS with the datagrams of old drafts are counted and logged; they are not spoken either way",
+        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::OldDatagrams, on)),
+        show: |config| config.apple.has(Quirk::OldDatagrams).to_string(),
+    },
+    Key {
+        path: "apple.hints",
+        about: "the log says beside a refusal what in a profile explains it",
+        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::Hints, on)),
+        show: |config| config.apple.has(Quirk::Hints).to_string(),
+    },
+    Key {
+        path: "bisect.grease",
+        about: "GREASE is sent in transport parameters; none is sent elsewhere",
+        read: |value, config| boolean(value).map(|on| config.bisect.grease = on),
+        show: |config| config.bisect.grease.to_string(),
+    },
+    Key {
+        path: "bisect.new_token",
+        about: "NEW_TOKEN is sent; the tokens are not accepted",
+        read: |value, config| boolean(value).map(|on| config.bisect.new_token = on),
+        show: |config| config.bisect.new_token.to_string(),
+    },
+    Key {
+        path: "bisect.datagrams",
+        about: "the transport parameter max_datagram_frame_size is sent",
+        read: |value, config| boolean(value).map(|on| config.bisect.datagrams = on),
+        show: |config| config.bisect.datagrams.to_string(),
+    },
+    Key {
+        path: "bisect.h3_datagram",
+        about: "SETTINGS_H3_DATAGRAM (0x33) is sent",
+        read: |value, config| boolean(value).map(|on| config.bisect.h3_datagram = on),
+        show: |config| config.bisect.h3_datagram.to_string(),
+    },
+    Key {
+        path: "bisect.extended_connect",
+        about: "SETTINGS_ENABLE_CONNECT_PROTOCOL (0x08) is sent",
+        read: |value, config| boolean(value).map(|on| config.bisect.extended_connect = on),
+        show: |config| config.bisect.extended_connect.to_string(),
+    },
+    Key {
+        path: "bisect.mtu_discovery",
+        about: "larger packets are tried",
+        read: |value, config| boolean(value).map(|on| config.bisect.mtu_discovery = on),
+        show: |config| config.bisect.mtu_discovery.to_string(),
+    },
+    Key {
+        path: "bisect.cid_length",
+        about: "length of the relay's connection IDs, bytes",
+        read: |value, config| number(value, 4..=20).map(|length| config.bisect.cid_length = length as u8),
+        show: |config| config.bisect.cid_length.to_string(),
+    },
+    Key {
+        path: "fault.allow",
+        about: "the relay may misbehave on purpose (`serve --fault`), for tests of clients",
+        read: |value, config| boolean(value).map(|allow| config.fault.allow = allow),
+        show: |config| config.fault.allow.to_string(),
     },
     Key {
         path: "log.privacy",

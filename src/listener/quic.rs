@@ -10,8 +10,8 @@ use std::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::{hkdf, hmac};
 use quinn::{
-    ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-    congestion::CubicConfig, crypto::rustls::NoInitialCipherSuite,
+    Connecting, ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
+    ValidationTokenConfig, VarInt, congestion::CubicConfig, crypto::rustls::NoInitialCipherSuite,
 };
 use quinn_proto::ConnectionId;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -21,44 +21,72 @@ use tracing::debug;
 
 use super::{
     Pace, Seen,
+    grease::greased,
     hello::{QuicTls, Watched},
     socket::ClientSocket,
 };
 use crate::{
     certs::Tls,
     config::{Config, Retry, memory},
+    fault::{Fault, Faults},
     policy::limits::{ConnectionSlots, Limits},
     record::{self, Records},
     sys,
 };
 
-/// Length of our connection IDs. Twenty bytes were reported to trouble a client; eight leave seven that nobody can guess.
-const CID_LEN: usize = 8;
+/// RFC 9000 §17.2.
+const LONGEST_CID: usize = 20;
 /// Handshakes of unproven addresses a second and worker, above which a client must prove its address first.
 const UNPROVEN: u32 = 500;
 
 /// What all workers' endpoints share: keys and configuration.
 pub struct Shared {
     server: ServerConfig,
+    without_datagrams: Arc<TransportConfig>,
     tls: ArcSwap<QuicTls>,
-    retry: Retry,
+    grease: bool,
     endpoint: EndpointConfig,
+    cid_length: usize,
+    retry: Retry,
+    faults: Arc<Faults>,
 }
 
 impl Shared {
     /// `streams` is how many requests a client may have open at first; `derive` gives 64 bytes for a label, the same after a restart with the same
     /// certificate.
-    pub fn new(config: &Config, tls: &Tls, streams: u64, derive: impl Fn(&str) -> [u8; 64]) -> Result<Self, NoInitialCipherSuite> {
+    pub fn new(
+        config: &Config,
+        tls: &Tls,
+        streams: u64,
+        faults: Arc<Faults>,
+        derive: impl Fn(&str) -> [u8; 64],
+    ) -> Result<Self, NoInitialCipherSuite> {
         let tls = Arc::new(QuicTls::new(tls)?);
         // For what is said before there is a connection: Retry, version negotiation.
         let mut server = ServerConfig::with_crypto(Arc::new(Watched { tls: Arc::clone(&tls), seen: Seen::default() }));
+        let mut tokens = ValidationTokenConfig::default();
+        tokens.sent(if config.bisect.new_token { 2 } else { 0 });
+        server.validation_token_config(tokens);
         let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&derive("address validation token"));
         server.token_key(Arc::new(token_key));
         server.transport_config(Arc::new(transport(config, streams)));
         server.migration(true);
         server.max_incoming(4096).incoming_buffer_size(64 << 10).incoming_buffer_size_total(64 << 20);
+        let mut without_datagrams = transport(config, streams);
+        without_datagrams.datagram_receive_buffer_size(None);
         let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &derive("stateless reset"));
-        Ok(Self { server, tls: ArcSwap::new(tls), retry: config.quic.retry, endpoint: EndpointConfig::new(Arc::new(reset_key)) })
+        let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+        endpoint.grease_quic_bit(config.bisect.grease);
+        Ok(Self {
+            server,
+            without_datagrams: Arc::new(without_datagrams),
+            tls: ArcSwap::new(tls),
+            grease: config.bisect.grease,
+            endpoint,
+            cid_length: faults.cid().unwrap_or(config.bisect.cid_length).into(),
+            retry: config.quic.retry,
+            faults,
+        })
     }
 
     /// From now on new connections get this.
@@ -70,14 +98,18 @@ impl Shared {
     /// The configuration of one connection, which fills `seen`.
     fn watched(&self, seen: Seen) -> Arc<ServerConfig> {
         let mut server = self.server.clone();
-        server.crypto = Arc::new(Watched { tls: self.tls.load_full(), seen });
+        server.crypto = greased(Arc::new(Watched { tls: self.tls.load_full(), seen }), self.grease);
+        if self.faults.on(Fault::NoDatagramParameter) {
+            server.transport_config(Arc::clone(&self.without_datagrams));
+        }
         Arc::new(server)
     }
 
     /// The endpoint of worker number `worker` on one socket. Must be called on the worker's runtime.
     pub fn endpoint(&self, worker: u8, socket: UdpSocket) -> io::Result<Endpoint> {
         let mut endpoint = self.endpoint.clone();
-        endpoint.cid_generator(move || Box::new(WorkerIds(worker)));
+        let length = self.cid_length;
+        endpoint.cid_generator(move || Box::new(WorkerIds { worker, length }));
         let socket = Arc::new(ClientSocket::new(socket)?);
         Endpoint::new_with_abstract_socket(endpoint, Some(self.server.clone()), socket, Arc::new(TokioRuntime))
     }
@@ -104,11 +136,14 @@ fn transport(config: &Config, streams: u64) -> TransportConfig {
         // More would only queue: quinn sends datagrams in front of everything else.
         .datagram_send_buffer_size(memory::DATAGRAMS_OUT as usize)
         .initial_mtu(config.quic.initial_mtu)
-        .mtu_discovery_config(Some(mtu))
+        .mtu_discovery_config(config.bisect.mtu_discovery.then_some(mtu))
         .max_idle_timeout(Some(idle.try_into().unwrap_or(VarInt::MAX.into())))
         .keep_alive_interval((!config.quic.keep_alive.is_zero()).then_some(config.quic.keep_alive))
         .allow_spin(false)
         .congestion_controller_factory(Arc::new(cubic));
+    if !config.bisect.datagrams {
+        transport.datagram_receive_buffer_size(None);
+    }
     transport
 }
 
@@ -146,7 +181,6 @@ pub fn ask_for_buffers(socket: &UdpSocket, bytes: usize) -> io::Result<Option<St
 }
 
 /// Lets clients in until the relay drains; each goes to `admit`, or is refused. Then refuses all until `gone`.
-#[expect(clippy::too_many_arguments, reason = "each is one thing of the relay's that decides who is let in")]
 pub async fn accept(
     endpoint: Endpoint,
     shared: Arc<Shared>,
@@ -154,7 +188,7 @@ pub async fn accept(
     records: Arc<Records>,
     draining: CancellationToken,
     gone: CancellationToken,
-    mut admit: impl FnMut(quinn::Connecting, ConnectionSlots, record::Open),
+    mut admit: impl FnMut(Connecting, ConnectionSlots, record::Open),
 ) {
     let mut pace = Pace::new(UNPROVEN, Instant::now());
     loop {
@@ -165,6 +199,10 @@ pub async fn accept(
         let Some(incoming) = incoming else { return };
         let address = incoming.remote_address();
         let source = address.ip();
+        if shared.faults.on(Fault::TcpOnly) {
+            incoming.ignore();
+            continue;
+        }
         if draining.is_cancelled() {
             records.turn_away(address, "the relay is drained");
             incoming.refuse();
@@ -172,6 +210,7 @@ pub async fn accept(
         }
         let proven = incoming.remote_address_validated();
         let must_prove = match shared.retry {
+            _ if shared.faults.on(Fault::Retry) => !proven,
             Retry::Never => false,
             Retry::Load => !proven && pace.is_high(Instant::now()),
             Retry::Always => !proven,
@@ -208,18 +247,22 @@ pub async fn accept(
 }
 
 /// Connection IDs of one worker: byte 0 is free for a load balancer's use, byte 1 is the worker, the rest is random.
-struct WorkerIds(u8);
+struct WorkerIds {
+    worker: u8,
+    length: usize,
+}
 
 impl ConnectionIdGenerator for WorkerIds {
     fn generate_cid(&mut self) -> ConnectionId {
-        let mut id = [0; CID_LEN];
-        aws_lc_rs::rand::fill(&mut id).expect("the system has randomness: TLS could not run without it");
-        id[1] = self.0;
-        ConnectionId::new(&id)
+        let mut id = [0; LONGEST_CID];
+        let id = &mut id[..self.length];
+        aws_lc_rs::rand::fill(id).expect("the system has randomness: TLS could not run without it");
+        id[1] = self.worker;
+        ConnectionId::new(id)
     }
 
     fn cid_len(&self) -> usize {
-        CID_LEN
+        self.length
     }
 
     fn cid_lifetime(&self) -> Option<Duration> {
@@ -250,9 +293,9 @@ mod tests {
 
     #[test]
     fn a_connection_id_names_its_worker() {
-        let mut ids = WorkerIds(3);
+        let mut ids = WorkerIds { worker: 3, length: 8 };
         let (a, b) = (ids.generate_cid(), ids.generate_cid());
-        assert_eq!((a[1], b[1], a.len()), (3, 3, CID_LEN));
+        assert_eq!((a[1], b[1], a.len()), (3, 3, 8));
         assert_ne!(a, b);
     }
 }

@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 use super::Seen;
 use crate::{
     certs::Tls,
+    fault::{Fault, Faults},
     policy::limits::{ConnectionSlots, Limits},
     record::Records,
 };
@@ -53,6 +54,7 @@ pub fn bind(address: SocketAddr, share_port: bool) -> io::Result<TcpListener> {
 pub async fn accept(
     listener: tokio::net::TcpListener,
     limits: Arc<Limits>,
+    faults: Arc<Faults>,
     records: Arc<Records>,
     draining: CancellationToken,
     mut admit: impl FnMut(TcpStream, SocketAddr, ConnectionSlots),
@@ -63,6 +65,7 @@ pub async fn accept(
             () = draining.cancelled() => return,
         };
         match accepted {
+            Ok((stream, _)) if faults.on(Fault::UdpOnly) => reset(&stream),
             Ok((stream, source)) => match limits.connection(source.ip()) {
                 Ok(slots) => match prepare(&stream) {
                     Ok(()) => admit(stream, source, slots),
@@ -94,6 +97,13 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// Its drop becomes a RST.
+fn reset(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        debug!(%error, "a client cannot be reset");
+    }
+}
+
 /// accept(2): errors of the connection that was to be accepted, which the next one need not share.
 fn is_the_clients(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
@@ -121,6 +131,9 @@ pub enum TlsError {
     /// The handshake failed, with an alert where TLS has one.
     #[error("{0}")]
     Handshake(#[from] io::Error),
+    /// What came is no TLS.
+    #[error("the client speaks no TLS: where its relay is named, the URL must start with https://, not http://")]
+    NotTls,
     /// A client without ALPN speaks HTTP/1.1 (RFC 9113 §3.2), which is not served.
     #[error("the client offers no ALPN, so it speaks HTTP/1.1, and `http1` is off")]
     NoAlpn,
@@ -130,7 +143,7 @@ pub enum TlsError {
 pub async fn handshake(stream: TcpStream, tls: &Tls, seen: &Seen) -> Result<(Stream, Outbox, Http), TlsError> {
     let http1 = tls.certificate.alpn_protocols.iter().any(|name| name == b"http/1.1");
     let (wire, outbox) = Wire::new(stream, Some(seen.clone()));
-    let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), wire).await?;
+    let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), wire).await.map_err(told)?;
     if start.client_hello().alpn().is_none() && !http1 {
         start.io.write_all(&NO_APPLICATION_PROTOCOL).await?;
         start.io.shutdown().await?;
@@ -140,6 +153,14 @@ pub async fn handshake(stream: TcpStream, tls: &Tls, seen: &Seen) -> Result<(Str
     let stream = start.into_stream(Arc::clone(tls)).await?;
     let http = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Http::Two } else { Http::One };
     Ok((stream, outbox, http))
+}
+
+fn told(error: io::Error) -> TlsError {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => TlsError::NotTls,
+        _ => error.into(),
+    }
 }
 
 /// How a client's connection broke, in words: the library's own send the reader to its documentation.

@@ -51,6 +51,7 @@ impl Snapshot {
         }
         all.extend(self.refused.iter().map(|(status, count)| Sample::new("refused_total", *count).label("status", status.to_string())));
         all.extend(self.ended.iter().map(|(why, count)| Sample::new("ended_total", *count).label("why", *why)));
+        all.extend(self.quirks.iter().map(|(name, count)| Sample::new("quirks_total", *count).label("name", *name)));
         all
     }
 }

@@ -181,7 +181,7 @@ mod tests {
         let mut head = Head::default();
         head.push(":method", "CONNECT");
         head.push(":authority", text.to_owned());
-        match Request::parse(&head, &[]).unwrap().ask {
+        match Request::parse(&head, &[], crate::apple::Quirks::default()).unwrap().ask {
             Ask::Tunnel(_, target) => target,
             other => panic!("{text}: {other:?}"),
         }
@@ -436,7 +436,7 @@ mod tests {
         for (name, value) in fields {
             head.push(*name, value.to_string());
         }
-        let request = match Request::parse(&head, &[Template::well_known()]) {
+        let request = match Request::parse(&head, &[Template::well_known()], crate::apple::Quirks::default()) {
             Err(Refusal::Malformed(_)) => return,
             other => other.unwrap(),
         };

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Closed, Http, Options, ProbeError, RawExchange, RecvHalf, SendHalf, TcpTunnel, UdpTunnel, Violation, h1, h2, h3,
+    Closed, CriticalEnd, Http, Options, ProbeError, RawExchange, RecvHalf, SendHalf, TcpTunnel, UdpTunnel, Violation, h1, h2, h3,
     shared::{Shared, within},
     stream::{Receiving, Sending},
     tcp,
@@ -147,7 +147,22 @@ impl Client {
 
     /// The first rule the relay broke.
     pub fn violation(&self) -> Option<Violation> {
-        self.shared.state.borrow().violation.clone()
+        self.shared.state.borrow().violations.first().cloned()
+    }
+
+    /// Every rule it broke, one above sixteen in all left out: more than one only where it was forgiven.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.shared.state.borrow().violations.clone()
+    }
+
+    /// How the relay ended control and QPACK streams, its own and ours.
+    pub fn critical_ends(&self) -> Vec<CriticalEnd> {
+        self.shared.state.borrow().critical.clone()
+    }
+
+    /// How the connection ended, if it is over.
+    pub fn over(&self) -> Option<Closed> {
+        self.shared.state.borrow().closed.clone()
     }
 
     /// Opens a tunnel to `authority`, `host:port`, by classic CONNECT.

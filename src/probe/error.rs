@@ -147,6 +147,17 @@ pub struct Violation {
     pub code: u64,
 }
 
+/// How the relay ended a stream on which the connection depends: control, or QPACK's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CriticalEnd {
+    /// It finished its own, of this type.
+    Finished(u64),
+    /// It reset its own, of this type, with this code.
+    Reset(u64, u64),
+    /// It stopped reading ours, of this type, with this code.
+    Stopped(u64, u64),
+}
+
 impl ProbeError {
     /// The refusal, if it is one.
     pub fn refused(&self) -> Option<&Refused> {

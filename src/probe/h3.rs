@@ -44,7 +44,9 @@ impl Quic {
     /// The relay broke `rule`: the connection ends with `code`.
     pub(super) fn violated(&self, code: u64, rule: impl Into<String>) -> Violation {
         let violation = self.shared.note_violation(code, rule);
-        self.connection.close(varint(code), violation.rule.as_bytes());
+        if !self.shared.options.forgiving {
+            self.connection.close(varint(code), violation.rule.as_bytes());
+        }
         violation
     }
 
@@ -123,7 +125,9 @@ impl Link {
         let mut tasks = JoinSet::new();
         tasks.spawn(control::watch(quic.clone()));
         tasks.spawn(datagrams::sort(quic.clone()));
-        let link = Self { control: Mutex::new(open_control(&quic).await?), quic, endpoint, early_data, _tasks: tasks };
+        let control = open_control(&quic).await?;
+        tasks.spawn(control::watch_ours(quic.clone(), control::CONTROL, control.stopped()));
+        let link = Self { control: Mutex::new(control), quic, endpoint, early_data, _tasks: tasks };
         let options = &link.quic.shared.options;
         if options.settings_when == SettingsWhen::AtOnce {
             link.send_settings(&options.settings).await?;

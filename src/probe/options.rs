@@ -9,12 +9,18 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::{
-    client::Resumption,
+    client::{ResolvesClientCert, Resumption, danger::ServerCertVerifier},
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{Http, ProbeError, picky::Picky, pin::Pinned, tickets::Tickets, url};
+use super::{
+    Http, ProbeError,
+    parameters::{Parameters, Watched},
+    picky::Picky,
+    tickets::Tickets,
+    url,
+};
 use crate::proto::{
     head::Head,
     settings::{H3_DATAGRAM, Settings},
@@ -85,8 +91,14 @@ pub struct Options {
     pub tickets: Tickets,
     /// Whether 0-RTT is tried where a ticket allows it.
     pub early_data: bool,
-    /// The one leaf that is trusted, instead of `roots`.
-    pub(super) pinned: Option<CertificateDer<'static>>,
+    /// Who judges the relay's certificate, instead of `roots`.
+    pub verifier: Option<Arc<dyn ServerCertVerifier>>,
+    /// What is shown to a relay that asks for a client certificate.
+    pub identity: Option<Arc<dyn ResolvesClientCert>>,
+    /// Whether a broken rule is noted and no more: over HTTP/3 the connection goes on, as far as it makes sense.
+    pub forgiving: bool,
+    /// Where the relay's QUIC transport parameters go.
+    pub parameters: Parameters,
     /// Whether the key exchange is X25519MLKEM768 where the relay has it; otherwise plain X25519, which costs both sides less.
     pub post_quantum: bool,
     /// rustls resumes a session only under the very configuration that made it.
@@ -137,7 +149,10 @@ impl Options {
             patience: Some(Duration::from_secs(10)),
             tickets: Tickets::default(),
             early_data: false,
-            pinned: None,
+            verifier: None,
+            identity: None,
+            forgiving: false,
+            parameters: Parameters::default(),
             post_quantum: true,
             tls: None,
         }
@@ -219,11 +234,9 @@ impl Options {
 
     pub(super) fn quic(&self, tls: Arc<rustls::ClientConfig>) -> Result<quinn::ClientConfig, ProbeError> {
         let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 has the suite that Initial packets need");
-        let mut config = if self.refuse_parameters {
-            quinn::ClientConfig::new(Arc::new(Picky(Arc::new(crypto))))
-        } else {
-            quinn::ClientConfig::new(Arc::new(crypto))
-        };
+        let crypto = Arc::new(Watched::new(crypto, self.parameters.clone()));
+        let mut config =
+            if self.refuse_parameters { quinn::ClientConfig::new(Arc::new(Picky(crypto))) } else { quinn::ClientConfig::new(crypto) };
         config.transport_config(Arc::new(self.transport()?));
         Ok(config)
     }
@@ -271,16 +284,19 @@ impl Options {
             provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
         }
         let provider = Arc::new(provider);
-        let builder = rustls::ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
-        let mut config = if let Some(leaf) = &self.pinned {
-            let pinned = Pinned::new(leaf.clone(), &provider);
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned)).with_no_client_auth()
+        let builder = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
+        let builder = if let Some(verifier) = &self.verifier {
+            builder.dangerous().with_custom_certificate_verifier(verifier.clone())
         } else {
             let mut roots = rustls::RootCertStore::empty();
             for root in &self.roots {
                 roots.add(root.clone())?;
             }
-            builder.with_root_certificates(roots).with_no_client_auth()
+            builder.with_root_certificates(roots)
+        };
+        let mut config = match &self.identity {
+            Some(identity) => builder.with_client_cert_resolver(identity.clone()),
+            None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![self.alpn.clone().unwrap_or_else(|| self.http.alpn().to_vec())];
         config.enable_early_data = self.http == Http::H3;

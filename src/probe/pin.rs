@@ -1,9 +1,11 @@
 //! Trust in one certificate: for who holds the relay's own files and not those of its CA.
 
+use std::sync::Arc;
+
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
@@ -12,21 +14,16 @@ use super::Options;
 impl Options {
     /// Trusts exactly this leaf, whoever issued it, whatever its names and dates. Replaces all other trust.
     pub fn pin(&mut self, leaf: CertificateDer<'static>) {
-        self.pinned = Some(leaf);
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        self.verifier = Some(Arc::new(Pinned { leaf, algorithms }));
     }
 }
 
 /// Accepts one leaf, and only from who signs with its key.
 #[derive(Debug)]
-pub(super) struct Pinned {
+struct Pinned {
     leaf: CertificateDer<'static>,
     algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl Pinned {
-    pub(super) fn new(leaf: CertificateDer<'static>, provider: &CryptoProvider) -> Self {
-        Self { leaf, algorithms: provider.signature_verification_algorithms }
-    }
 }
 
 impl ServerCertVerifier for Pinned {

@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Closed, Options, ProbeError, StreamEnd, Violation};
+use super::{Closed, CriticalEnd, Options, ProbeError, StreamEnd, Violation};
 use crate::proto::settings::Settings;
 
 /// One connection, seen from all sides.
@@ -25,7 +25,8 @@ pub(super) struct State {
     pub(super) goaways: Vec<u64>,
     /// What the last GOAWAY of HTTP/2 said beside its stream: HTTP/3's says nothing more.
     pub(super) farewell: Option<Closed>,
-    pub(super) violation: Option<Violation>,
+    pub(super) violations: Vec<Violation>,
+    pub(super) critical: Vec<CriticalEnd>,
     pub(super) closed: Option<Closed>,
     /// Whether we have announced SETTINGS_H3_DATAGRAM = 1.
     pub(super) announced_datagrams: bool,
@@ -36,11 +37,13 @@ impl Shared {
         Self { options, state: watch::Sender::default() }
     }
 
-    /// The relay broke `rule`, and is told `code`. The first rule broken is the one that is kept.
+    /// The relay broke `rule`, and is told `code`. The first rule broken is the one that counts.
     pub(super) fn note_violation(&self, code: u64, rule: impl Into<String>) -> Violation {
         let violation = Violation { rule: rule.into(), code };
         self.state.send_modify(|state| {
-            state.violation.get_or_insert_with(|| violation.clone());
+            if state.violations.len() < VIOLATIONS_KEPT {
+                state.violations.push(violation.clone());
+            }
         });
         violation
     }
@@ -55,7 +58,7 @@ impl Shared {
     /// How the connection ended: `seen` is what the asker knows of it.
     pub(super) fn lost(&self, seen: impl Into<Closed>) -> StreamEnd {
         let state = self.state.borrow();
-        match &state.violation {
+        match state.violations.first().filter(|_| !self.options.forgiving) {
             Some(violation) => StreamEnd::Violation(violation.clone()),
             None => StreamEnd::Lost(state.closed.clone().unwrap_or_else(|| seen.into())),
         }
@@ -95,3 +98,6 @@ pub(super) async fn within<T>(limit: Option<Duration>, future: impl Future<Outpu
         None => Ok(future.await),
     }
 }
+
+/// A relay that breaks more rules than this has been heard enough.
+const VIOLATIONS_KEPT: usize = 16;

@@ -98,6 +98,7 @@ pub struct UdpTunnel {
     capsules: Capsules,
     rest: Bytes,
     ended: Option<StreamEnd>,
+    strange: u64,
 }
 
 /// A UDP payload from the target.
@@ -120,7 +121,7 @@ pub enum Means {
 
 impl UdpTunnel {
     pub(super) fn new(send: SendHalf, recv: RecvHalf, flow: Option<Flow>, answer: Answer) -> Self {
-        Self { answer, send, recv, flow, capsules: Capsules::default(), rest: Bytes::new(), ended: None }
+        Self { answer, send, recv, flow, capsules: Capsules::default(), rest: Bytes::new(), ended: None, strange: 0 }
     }
 
     /// What its datagrams start with. Panics where there are no datagrams: they are HTTP/3's.
@@ -178,6 +179,11 @@ impl UdpTunnel {
         within(patience, self.recv_patiently()).await.unwrap_or(Err(StreamEnd::TimedOut))
     }
 
+    /// How many datagrams and DATAGRAM capsules of another context were passed over so far.
+    pub fn strange(&self) -> u64 {
+        self.strange
+    }
+
     /// Throws payloads away until the relay ends the request stream, and says how.
     pub async fn ended(&mut self) -> StreamEnd {
         loop {
@@ -204,7 +210,7 @@ impl UdpTunnel {
                 biased;
                 datagram = next_datagram(&mut self.flow) => match Datagram::parse(datagram) {
                     Datagram::Udp(payload) => return Ok(Packet { payload, means: Means::Datagram }),
-                    Datagram::UnknownContext(_) => {}
+                    Datagram::UnknownContext(_) => self.strange += 1,
                     Datagram::Truncated => return Err(self.recv.violated(Reset::Datagram, "a datagram without context ID (RFC 9298 §5)")),
                     Datagram::TooLong => return Err(self.recv.violated(Reset::Datagram, "a UDP payload above 65527 bytes (RFC 9298 §5)")),
                 },
@@ -222,7 +228,7 @@ impl UdpTunnel {
             match self.capsules.next(&mut self.rest) {
                 Ok(Some(Capsule::Datagram(value))) => match Datagram::parse(value) {
                     Datagram::Udp(payload) => return Ok(Some(payload)),
-                    Datagram::UnknownContext(_) => {}
+                    Datagram::UnknownContext(_) => self.strange += 1,
                     Datagram::Truncated | Datagram::TooLong => {
                         return Err(self.recv.violated(Reset::Datagram, "a DATAGRAM capsule without a UDP payload (RFC 9298 §5)"));
                     }

@@ -2,7 +2,11 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use crate::{admin::AdminError, certs::CertError};
+use crate::{
+    admin::AdminError,
+    certs::{CertError, issue::IssueError},
+    fault::Fault,
+};
 
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,15 @@ pub enum StartError {
         /// Which.
         addr: SocketAddr,
     },
+    /// Faults are asked for, and not allowed.
+    #[error("cannot start with the fault `{}`: this relay may not misbehave", faults.first().map(ToString::to_string).unwrap_or_default())]
+    NoFaults {
+        /// Those asked for.
+        faults: Vec<Fault>,
+    },
+    /// The CA of bad certificates cannot be used.
+    #[error(transparent)]
+    Misfits(#[from] IssueError),
     /// The TLS library lacks what QUIC starts with.
     #[error("cannot set up QUIC's encryption")]
     Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
@@ -75,6 +88,10 @@ impl StartError {
             Self::OpenToAll { .. } => {
                 Some("`masque-relay cert token` makes a token and its line of configuration; `--open` lets everybody in".into())
             }
+            Self::NoFaults { .. } => {
+                Some("`--dev` lets it, and so does `allow = true` under `[fault]`; not where anybody depends on it".into())
+            }
+            Self::Misfits(error) => error.hint(),
             Self::Dns { .. } => Some("name the servers yourself: `dns.servers = [\"192.0.2.53:53\"]`".into()),
             Self::Admin(error) => error.hint(),
             Self::Records { .. } => Some("`log.records` names it; the user that runs the relay must be allowed to write there".into()),

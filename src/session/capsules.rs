@@ -77,7 +77,7 @@ impl<R: ClientRead, W: PollWrite> Lane for CapsuleLane<R, W> {
 
     fn send(&mut self, packets: &Received<'_>, flow: &Flow) {
         let write = &mut self.write;
-        self.queue.send(packets.iter(), flow, |cx, bytes| write.poll_write(cx, bytes));
+        self.queue.send(flow.kept(packets), flow, |cx, bytes| write.poll_write(cx, bytes));
         // An error shows again where it can be told, in `recv`, which also sends on.
         let (Poll::Ready(_) | Poll::Pending) = write.poll_sent(&mut Context::from_waker(Waker::noop()));
     }
@@ -194,7 +194,7 @@ mod tests {
     async fn a_client_that_does_not_read_cannot_hold_the_end() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
-        let flow = Arc::new(Flow::new(socket, 1, Arc::new(Metrics::default())).unwrap());
+        let flow = Arc::new(Flow::new(socket, 1, Arc::new(Metrics::default()), Arc::default()).unwrap());
         let client = Deaf::default();
         let lane = CapsuleLane::new(client.clone(), client.clone(), bare, flow, Duration::from_secs(30));
         lane.end(&Ended::Idle).await;

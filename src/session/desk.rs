@@ -27,11 +27,14 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 use tokio::sync::watch;
+use tracing::info;
 
-use super::link::Link;
+use super::{Worker, link::Link};
 use crate::{
+    apple::{Quirk, has_old_datagrams},
     diagnosis::{By, record::Act},
-    proto::{frame, settings::Settings, write_varint},
+    fault::Fault,
+    proto::{codes::h3 as h3_code, frame, settings::Settings, write_varint},
     record::{Critical, What},
 };
 use inbound::{Breach, Inbound};
@@ -51,6 +54,7 @@ pub(super) struct Control(Arc<Shared>);
 pub(super) struct Over;
 
 struct Shared {
+    worker: Arc<Worker>,
     link: Link,
     /// The client's SETTINGS, once they came.
     settings: watch::Sender<Option<Settings>>,
@@ -67,8 +71,9 @@ type Stop = Pin<Box<dyn Future<Output = Option<&'static str>> + Send>>;
 impl Desk {
     /// Opens our unidirectional streams and writes SETTINGS. Needs the peer's transport parameters: only after
     /// `handshake_data()` resolved, or opening a stream may wait for ever.
-    pub(super) async fn open(link: Link, settings: Settings) -> Result<Self, Over> {
+    pub(super) async fn open(link: Link, settings: Settings, worker: Arc<Worker>) -> Result<Self, Over> {
         let shared = Arc::new(Shared {
+            worker,
             link: link.clone(),
             settings: watch::Sender::new(None),
             control: OnceLock::new(),
@@ -116,6 +121,17 @@ impl Desk {
 }
 
 impl Shared {
+    fn came(&self, settings: Settings) {
+        let Worker { config, metrics, .. } = &*self.worker;
+        if config.apple.has(Quirk::OldDatagrams) && has_old_datagrams(&settings) {
+            metrics.quirk(Quirk::OldDatagrams.name());
+            let address = self.link.remote_address();
+            info!(client = %address, "its SETTINGS have the datagrams of an old draft, which are not spoken here: RFC 9297 is");
+        }
+        self.link.log().settings_received(&settings.0);
+        self.settings.send_replace(Some(settings));
+    }
+
     /// Notes the end of a critical stream, ours or the client's.
     fn critical(&self, by: By, act: Act, stream: &'static str) {
         self.link.note(0, What::Critical(Box::new(Critical { by, act, stream })));
@@ -158,6 +174,23 @@ impl Control {
         lock(outbound).queue.extend_from_slice(&frame::encode(frame::GOAWAY, &payload));
         self.0.flush_control(&mut Context::from_waker(Waker::noop()));
     }
+
+    /// Sends what the fault `settings-late` held.
+    pub(super) fn release(&self) {
+        let Some(outbound) = self.0.control.get() else { return };
+        if let Some(settings) = lock(outbound).held.take() {
+            self.0.link.log().settings_sent(&settings.0);
+        }
+        self.0.flush_control(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Ends our control stream, which no relay in its right mind does: the fault `finish-control`.
+    pub(super) fn finish(&self) {
+        let Some(outbound) = self.0.control.get() else { return };
+        // It fails where the client has stopped it: then it is over as well.
+        lock(outbound).stream.finish().unwrap_or_default();
+        self.0.critical(By::Relay, Act::Finished, "control");
+    }
 }
 
 /// quinn behind h3's traits.
@@ -185,8 +218,11 @@ impl<B: Buf> quic::OpenStreams<B> for Transport {
         let opened = ready!(opening.as_mut().poll(cx));
         self.opening = None;
         let stream = opened.map_err(|error| StreamErrorIncoming::ConnectionErrorIncoming { connection_error: connection_error(error) })?;
-        let outbound = Arc::new(Mutex::new(Outbound { stream, queue: BytesMut::new() }));
         let settings = self.settings.take();
+        let faults = &self.shared.worker.faults;
+        let held = settings.is_some() && (faults.settings_late().is_some() || faults.on(Fault::SettingsNever));
+        let held = held.then(Settings::default);
+        let outbound = Arc::new(Mutex::new(Outbound { stream, queue: BytesMut::new(), held }));
         if settings.is_some() {
             self.shared.control.get_or_init(|| Arc::clone(&outbound));
         }
@@ -289,11 +325,13 @@ impl<B: Buf> quic::BidiStream<B> for Request {
 struct Outbound {
     stream: quinn::SendStream,
     queue: BytesMut,
+    /// Nothing is sent for now, which is a fault: SETTINGS that wait.
+    held: Option<Settings>,
 }
 
 impl Outbound {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), quinn::WriteError>> {
-        while !self.queue.is_empty() {
+        while !self.queue.is_empty() && self.held.is_none() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.queue))?;
             self.queue.advance(written);
         }
@@ -320,10 +358,13 @@ impl<B: Buf> quic::SendStream<B> for Uni {
         if let Some(settings) = self.settings.take() {
             self.named = true;
             self.shared.watch_stop(&outbound.stream, "control");
-            self.shared.link.log().settings_sent(&settings.0);
             // The stream's type is 0x00 (RFC 9114 §6.2.1).
             outbound.queue.extend_from_slice(&[0x00]);
             outbound.queue.extend_from_slice(&frame::encode(frame::SETTINGS, &settings.encode()));
+            match &mut outbound.held {
+                None => self.shared.link.log().settings_sent(&settings.0),
+                Some(held) => *held = settings,
+            }
             return Ok(());
         }
         let mut written: WriteBuf<B> = data.into();
@@ -362,8 +403,8 @@ struct Peer {
 impl Peer {
     /// Reads on, and gives what h3 may see; an error has closed the connection.
     fn poll_checked(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
-        let Some(stream) = &mut self.stream else { return Poll::Pending };
         loop {
+            let Some(stream) = &mut self.stream else { return Poll::Pending };
             let checked = match ready!(quic::RecvStream::poll_data(stream, cx)) {
                 Ok(Some(chunk)) => self.inbound.feed(chunk),
                 Ok(None) => match self.inbound.ended() {
@@ -385,8 +426,13 @@ impl Peer {
                 }
             };
             if let Some(settings) = self.inbound.settings() {
-                self.shared.link.log().settings_received(&settings.0);
-                self.shared.settings.send_replace(Some(settings));
+                self.shared.came(settings);
+                if self.shared.worker.faults.on(Fault::StopClientControl)
+                    && let Some(mut stream) = self.stream.take()
+                {
+                    quic::RecvStream::stop_sending(&mut stream, h3_code::NO_ERROR);
+                    self.shared.critical(By::Relay, Act::Stopped, "control");
+                }
             }
             if !visible.is_empty() {
                 return Poll::Ready(Ok(Some(visible)));

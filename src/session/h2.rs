@@ -42,6 +42,7 @@ use super::{
 use crate::{
     config::memory,
     diagnosis::{By, Close, Layer},
+    fault::Fault,
     listener::{
         Pace,
         tcp::{self, Outbox, Stream},
@@ -71,7 +72,7 @@ type Incoming = (Request<RecvStream>, server::SendResponse<Bytes>);
 pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
     let Accepted { stream, outbox, address, unauthenticated, record, deadline } = accepted;
     let opened = tokio::select! {
-        opened = settings(&worker).handshake(stream) => opened.map_err(|error| over(&error)),
+        opened = open(stream, &worker) => opened.map_err(|error| over(&error)),
         () = sleep_until(deadline) => Err(by_relay("no HTTP/2 preface in time")),
         () = worker.cut.cancelled() => Err(by_relay("the relay stopped")),
     };
@@ -97,14 +98,28 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
     summary::connection_closed("h2", record, requests, &why, close);
 }
 
+/// SETTINGS out, and the client's preface in.
+async fn open(mut stream: Stream, worker: &Worker) -> Result<server::Connection<Stream, Bytes>, h2::Error> {
+    if let Some(late) = worker.faults.settings_late() {
+        sleep(late).await;
+    }
+    if worker.faults.on(Fault::SettingsNever) {
+        // Until the client gives up.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.unwrap_or_default();
+        return Err(Reason::SETTINGS_TIMEOUT.into());
+    }
+    settings(worker).handshake(stream).await
+}
 /// Who ended a connection and why, in words and for the record.
 type Over = (String, Close);
 
 /// What a client must know before it asks, and what it is held to.
 fn settings(worker: &Worker) -> server::Builder {
     let mut builder = server::Builder::new();
+    if worker.config.bisect.extended_connect && !worker.faults.on(Fault::NoExtendedConnect) {
+        builder.enable_connect_protocol();
+    }
     builder
-        .enable_connect_protocol()
         .initial_window_size(memory::STREAM_WINDOW as u32)
         .initial_connection_window_size(memory::WINDOW_BEFORE as u32)
         .max_header_list_size(memory::HEAD as u32)
@@ -189,6 +204,9 @@ impl Session {
         let (mut announced, mut last_words) = (pin!(sleep(ANNOUNCED)), pin!(sleep(LAST_WORDS)));
         let (mut draining, mut cut) = (false, false);
         let mut pace = Pace::new(CANCELLED, Instant::now());
+        if worker.faults.on(Fault::Goaway) {
+            self.close(Reason::NO_ERROR, "the fault `goaway` is on");
+        }
         let end = loop {
             let (idle_now, room, closing) = (self.requests.len() == 0, self.has_room(), self.closing.is_some());
             // A client that has not answered the first GOAWAY by now gets no more.
@@ -267,6 +285,9 @@ impl Session {
 
     fn take(&mut self, (request, respond): Incoming) {
         let worker = Arc::clone(&self.worker);
+        if let Some(code) = worker.faults.close() {
+            return self.close(code.into(), "the fault `close` is on");
+        }
         let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
         let client = Client { address: self.address, http: "h2", full, log: Arc::clone(&self.log) };
         let gate = Arc::clone(&self.gate);

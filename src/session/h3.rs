@@ -28,9 +28,10 @@ use super::{
     window::{Share, Window},
 };
 use crate::{
-    config::memory,
+    config::{Bisect, memory},
     diagnosis::{By, Close},
     ended::Reset,
+    fault::Fault,
     policy::limits::{ConnectionSlots, Slot},
     proto::{
         codes::h3 as code,
@@ -43,7 +44,7 @@ use crate::{
 use bytes::Bytes;
 use datagrams::{Datagrams, Registration};
 use exchange::H3Exchange;
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use halves::{RecvHalf, SendHalf};
 use head::{MAX_HEAD, Read};
 use tokio::{
@@ -62,8 +63,17 @@ const GOAWAY_FIRST: u64 = (1 << 62) - 4;
 const LAST_PACKETS: Duration = Duration::from_secs(1);
 
 /// What a client must know before it asks: extended CONNECT, HTTP Datagrams, and how large a head may be.
-fn settings() -> Settings {
-    Settings(vec![(MAX_FIELD_SECTION_SIZE, MAX_HEAD as u64), (ENABLE_CONNECT_PROTOCOL, 1), (H3_DATAGRAM, 1)])
+fn settings(worker: &Worker) -> Settings {
+    let mut settings = Settings(vec![(MAX_FIELD_SECTION_SIZE, MAX_HEAD as u64), (ENABLE_CONNECT_PROTOCOL, 1), (H3_DATAGRAM, 1)]);
+    let Bisect { extended_connect, h3_datagram, .. } = worker.config.bisect;
+    for (sent, fault, left_out) in
+        [(extended_connect, Fault::NoExtendedConnect, ENABLE_CONNECT_PROTOCOL), (h3_datagram, Fault::NoH3Datagram, H3_DATAGRAM)]
+    {
+        if !sent || worker.faults.on(fault) {
+            settings.0.retain(|(id, _)| *id != left_out);
+        }
+    }
+    settings
 }
 
 /// Serves one connection from its first packet to its last. Answers nothing on its own to a client that breaks QUIC or TLS.
@@ -74,16 +84,16 @@ pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, record
     let ConnectionSlots { connection: _connection, unauthenticated, .. } = slots;
     let deadline = started + worker.config.timeouts.authenticate;
     let opened = tokio::select! {
-        opened = open(connecting, record.log()) => opened,
+        opened = open(connecting, &worker, record.log()) => opened,
         () = sleep_until(deadline) => Err(by_relay("no handshake in time")),
         () = worker.cut.cancelled() => Err(by_relay("the relay stopped")),
     };
-    let (link, desk, handshake) = match opened {
+    let (link, desk, handshake, settings) = match opened {
         Ok(opened) => opened,
         Err((why, close)) => return summary::handshake_failed("h3", record, &why, close),
     };
     let _open = worker.metrics.connection_open();
-    let session = Session::new(link, desk, handshake, address, unauthenticated, Arc::clone(&worker));
+    let session = Session::new(link, desk, handshake, &settings, address, unauthenticated, Arc::clone(&worker));
     let (requests, end, close) = session.run(deadline).await;
     if record.log().shook_hands() {
         summary::connection_closed("h3", record, requests, &end, close);
@@ -101,12 +111,17 @@ fn by_relay(why: &str) -> Over {
 
 /// SETTINGS leave in the server's first flight. Never without the wait for handshake data: only with it are the client's limits known, and a
 /// stream can be opened.
-async fn open(mut connecting: quinn::Connecting, log: &Arc<Log>) -> Result<(Link, Desk, quinn::ZeroRttAccepted), Over> {
+async fn open(
+    mut connecting: quinn::Connecting,
+    worker: &Arc<Worker>,
+    log: &Arc<Log>,
+) -> Result<(Link, Desk, quinn::ZeroRttAccepted, Settings), Over> {
     connecting.handshake_data().await.map_err(|error| (error.to_string(), link::close(&error, None)))?;
     let (quinn, handshake) = connecting.into_0rtt().map_err(|_| by_relay("the connection takes no half-RTT data"))?;
     let link = Link::new(quinn, Arc::clone(log));
-    match Desk::open(link.clone(), settings()).await {
-        Ok(desk) => Ok((link, desk, handshake)),
+    let settings = settings(worker);
+    match Desk::open(link.clone(), settings.clone(), Arc::clone(worker)).await {
+        Ok(desk) => Ok((link, desk, handshake, settings)),
         Err(_) => Err(link.end().zip(link.closed_how()).unwrap_or_else(|| by_relay("the control stream could not be opened"))),
     }
 }
@@ -164,15 +179,21 @@ impl Session {
         link: Link,
         desk: Desk,
         handshake: quinn::ZeroRttAccepted,
+        said: &Settings,
         address: SocketAddr,
         unauthenticated: Slot,
         worker: Arc<Worker>,
     ) -> Self {
-        let datagrams = Datagrams::new(link.clone(), desk.control().settings(), Arc::clone(&worker.metrics));
+        let offered = said.get(H3_DATAGRAM) == Some(1);
+        let datagrams = Datagrams::new(link.clone(), desk.control().settings(), offered, Arc::clone(&worker.metrics));
         let streams = watch::Sender::new(STREAMS);
         let mut plumbing = JoinSet::new();
         plumbing.spawn(Arc::clone(&datagrams).pump(streams.subscribe()));
         plumbing.spawn(Arc::clone(&datagrams).drain_back());
+        if let Some(late) = worker.faults.settings_late() {
+            let control = desk.control();
+            plumbing.spawn(sleep(late).map(move |()| control.release()));
+        }
         Self {
             link,
             desk,
@@ -198,6 +219,8 @@ impl Session {
         let worker = Arc::clone(&self.worker);
         let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
         let mut silence = std::pin::pin!(sleep_until(deadline));
+        let mut draining = false;
+        self.misbehave();
         loop {
             tokio::select! {
                 _ = self.desk.drive() => break,
@@ -223,7 +246,10 @@ impl Session {
                 () = &mut silence, if !gate.is_open() => {
                     self.link.close(code::NO_ERROR, "no authenticated request in time");
                 }
-                () = worker.draining.cancelled(), if matches!(self.leaving, Leaving::No) => self.announce(),
+                () = worker.draining.cancelled(), if !draining => {
+                    draining = true;
+                    self.announce();
+                }
                 () = announced(&mut self.leaving) => self.reject_from_now_on(),
                 () = worker.cut.cancelled() => {
                     // Each tunnel ends for that reason first, and says so to its client.
@@ -232,7 +258,7 @@ impl Session {
                     self.link.close(code::NO_ERROR, "the relay stopped");
                 }
             }
-            if matches!(self.leaving, Leaving::Closed(_)) && self.is_idle() {
+            if draining && matches!(self.leaving, Leaving::Closed(_)) && self.is_idle() {
                 self.last_packets().await;
                 self.link.close(code::NO_ERROR, "the relay is drained");
             }
@@ -249,6 +275,16 @@ impl Session {
         let address = self.link.remote_address();
         if std::mem::replace(&mut self.now_at, address) != address {
             self.link.note(0, What::Moved(Box::new(address)));
+        }
+    }
+
+    /// The faults of a connection that do not wait for a request.
+    fn misbehave(&mut self) {
+        if self.worker.faults.on(Fault::FinishControl) {
+            self.desk.control().finish();
+        }
+        if self.worker.faults.on(Fault::Goaway) {
+            self.reject_from_now_on();
         }
     }
 
@@ -287,6 +323,9 @@ impl Session {
     /// A request whose head is whole: it gets a task of its own.
     fn serve(&mut self, ready: Ready) {
         let worker = Arc::clone(&self.worker);
+        if let Some(code) = worker.faults.close() {
+            return self.link.close(code.into(), "the fault `close` is on");
+        }
         let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
         let client = Client { address: self.address, http: "h3", full, log: Arc::clone(self.link.log()) };
         let gate = Arc::clone(&self.gate);
@@ -326,6 +365,9 @@ impl Session {
 
     /// The first GOAWAY says that the relay is going, and takes nothing back.
     fn announce(&mut self) {
+        if let Leaving::Closed(_) = self.leaving {
+            return; // a fault has said more already
+        }
         self.desk.control().goaway(GOAWAY_FIRST);
         // One round trip, in which requests may still be under way to us.
         self.leaving = Leaving::Announced(Box::pin(sleep(self.link.rtt().min(Duration::from_secs(1)))));

@@ -67,13 +67,14 @@ impl Line {
         self.note(What::Accepted { status });
     }
 
-    pub(super) fn refused(&self, refusal: &Refusal, worker: &Worker) {
+    /// `hint`: what in a client's profile explains it.
+    pub(super) fn refused(&self, refusal: &Refusal, hint: Option<&'static str>, worker: &Worker) {
         let status = refusal.status().as_u16();
         self.note(What::Refused(Box::new(record::Refused { status, error: refusal.error_type(), why: refusal.words().into() })));
         worker.metrics.refused(status);
         tracing::info!(
             client = %self.client.address, http = self.client.http, stream = self.number, user = self.user(), kind = self.kind,
-            target = %self.target, ms = self.ms(), status, why = refusal.words(), "request refused"
+            target = %self.target, ms = self.ms(), status, why = refusal.words(), hint, "request refused"
         );
     }
 

@@ -67,6 +67,8 @@ fn close(error: &TlsError) -> Close {
     let reason = error.to_string();
     match error {
         TlsError::NoAlpn => Close { by: By::Relay, layer: Some(Layer::Transport), code: Some(0x178), reason },
+        // unexpected_message: what rustls says to it.
+        TlsError::NotTls => Close { by: By::Relay, layer: Some(Layer::Transport), code: Some(0x10a), reason },
         TlsError::Handshake(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(rustls::Error::AlertReceived(alert)) => Close {
                 by: By::Client,

@@ -11,6 +11,8 @@
 //! 2. *A break is a break*: a target's reset becomes H3_CONNECT_ERROR, a client's reset becomes a TCP RST; never a clean end (C-76, C-77).
 //! 3. *Nobody is read faster than the other side takes*: one buffer each way, and none while idle (C-78).
 
+mod fetter;
+
 use std::{
     collections::VecDeque,
     future::Future,
@@ -48,6 +50,8 @@ pub struct Totals {
     pub bytes_back: u64,
 }
 
+pub use fetter::Fetter;
+
 /// Carries bytes until both sides have finished or one broke; both halves of the client's stream are ended accordingly.
 /// `cut` resolves when the tunnel must end for a reason that comes from elsewhere.
 pub async fn run(
@@ -55,9 +59,10 @@ pub async fn run(
     mut write: impl ClientWrite,
     mut target: TcpStream,
     idle: Duration,
+    fetter: Option<Fetter>,
     cut: impl Future<Output = Ended> + Send,
 ) -> (Ended, Totals) {
-    let progress = Progress::new();
+    let progress = Progress::new(fetter);
     let ended = tokio::select! {
         ended = carry(&mut read, &mut write, &mut target, &progress) => ended,
         () = progress.activity.idle(idle) => Ended::Idle,
@@ -84,6 +89,7 @@ struct Progress {
     bytes_back: AtomicU64,
     client_finished: AtomicBool,
     target_finished: AtomicBool,
+    fetter: Option<Fetter>,
 }
 
 async fn carry(read: &mut impl ClientRead, write: &mut impl ClientWrite, target: &mut TcpStream, progress: &Progress) -> Ended {
@@ -112,6 +118,9 @@ async fn out(read: &mut impl ClientRead, target: &WriteHalf<'_>, progress: &Prog
         let mut chunks = VecDeque::new();
         let more = read.read(&mut chunks).await?;
         progress.client_finished.store(!more, Relaxed);
+        if let Some(fetter) = progress.fetter {
+            fetter.out(read, &mut chunks, progress.bytes_out.load(Relaxed), more).await;
+        }
         while !chunks.is_empty() {
             match write_some(target, &chunks) {
                 Ok(written) => {
@@ -152,7 +161,11 @@ async fn back(write: &mut impl ClientWrite, target: &mut ReadHalf<'_>, progress:
             ready = target.readable() => ready.map_err(Ended::TargetLost)?,
             ended = write.stopped() => return Err(ended),
         }
-        let mut buffer = BytesMut::with_capacity(HEADROOM + size.get());
+        let most = match progress.fetter {
+            None => size.get(),
+            Some(fetter) => size.get().min(fetter.back(progress.bytes_back.load(Relaxed)).await),
+        };
+        let mut buffer = BytesMut::with_capacity(HEADROOM + most);
         buffer.resize(HEADROOM, 0);
         // Unlike `try_read`, this knows that a short read means dry; it is done at once or never.
         match target.read_buf(&mut buffer).now_or_never() {
@@ -182,8 +195,9 @@ pub async fn broken(socket: &TcpStream) -> io::Error {
 }
 
 impl Progress {
-    fn new() -> Self {
+    fn new(fetter: Option<Fetter>) -> Self {
         Self {
+            fetter,
             activity: Activity::new(),
             bytes_out: AtomicU64::new(0),
             bytes_back: AtomicU64::new(0),

@@ -34,12 +34,14 @@ use bytes::Bytes;
 use tokio::{
     io::unix::{AsyncFd, AsyncFdReadyGuard},
     sync::Notify,
+    time::{Instant, sleep_until},
 };
 
 pub use self::capsules::{CapsuleQueue, Framing};
 use super::{Lane, activity::Activity};
 use crate::{
     ended::Ended,
+    fault::{Chance, Faults},
     metrics::{Loss, Metrics, Way},
     sys::{self, Arena, Received},
 };
@@ -67,6 +69,9 @@ pub struct Flow {
     /// Why the tunnel has to end, said outside its task.
     abort: Mutex<Option<Ended>>,
     aborted: Notify,
+    faults: Arc<Faults>,
+    /// Until when a fault holds what came from the target.
+    held: Mutex<Option<Instant>>,
 }
 
 /// What one UDP tunnel carried.
@@ -86,7 +91,7 @@ pub struct Totals {
 
 impl Flow {
     /// Takes a connected, non-blocking socket onto the current runtime. At most `unanswered_packets` go out before the first one comes back.
-    pub fn new(socket: UdpSocket, unanswered_packets: u32, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub fn new(socket: UdpSocket, unanswered_packets: u32, metrics: Arc<Metrics>, faults: Arc<Faults>) -> io::Result<Self> {
         Ok(Self {
             socket: sys::watch_reading(socket)?,
             metrics,
@@ -97,6 +102,8 @@ impl Flow {
             over: AtomicBool::new(false),
             abort: Mutex::default(),
             aborted: Notify::new(),
+            faults,
+            held: Mutex::default(),
         })
     }
 
@@ -106,6 +113,14 @@ impl Flow {
         if self.over.load(Relaxed) {
             return self.dropped(Way::Out, Loss::NoTunnel, payloads.len() as u64);
         }
+        if let Some(chance) = self.faults.datagram_drop() {
+            let kept: Vec<_> = payloads.iter().filter(|_| !self.loses(Way::Out, chance)).cloned().collect();
+            return self.send_all(&kept);
+        }
+        self.send_all(payloads);
+    }
+
+    fn send_all(&self, payloads: &[Bytes]) {
         let (allowed, beyond) = payloads.split_at(self.allowance().min(payloads.len()));
         self.dropped(Way::Out, Loss::Unanswered, beyond.len() as u64);
         let sent = sys::send(self.socket.get_ref(), allowed);
@@ -148,6 +163,24 @@ impl Flow {
         }
     }
 
+    /// The packets of a batch that go on to the client: all, in a healthy relay.
+    pub fn kept<'a>(&'a self, packets: &'a Received<'_>) -> impl Iterator<Item = &'a [u8]> {
+        let chance = self.faults.datagram_drop();
+        packets.iter().filter(move |_| chance.is_none_or(|chance| !self.loses(Way::Back, chance)))
+    }
+
+    /// How the relay misbehaves.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Whether a packet is lost on purpose; counted if so.
+    fn loses(&self, way: Way, chance: Chance) -> bool {
+        let lost = self.faults.happens(chance);
+        self.dropped(way, Loss::Fault, lost.into());
+        lost
+    }
+
     /// What was carried so far.
     pub fn totals(&self) -> Totals {
         let [packets_out, bytes_out, packets_back, bytes_back, dropped] = self.totals.each_ref().map(|total| total.load(Relaxed));
@@ -169,7 +202,19 @@ impl Flow {
 
     /// The socket has packets, or an error.
     async fn ready(&self) -> Result<AsyncFdReadyGuard<'_, UdpSocket>, Ended> {
-        self.socket.ready(sys::READABLE_OR_BROKEN).await.map_err(Ended::Unreachable)
+        let ready = self.socket.ready(sys::READABLE_OR_BROKEN).await.map_err(Ended::Unreachable)?;
+        if let Some(delay) = self.faults.datagram_delay() {
+            Box::pin(self.hold(delay)).await;
+        }
+        Ok(ready)
+    }
+
+    /// Waits `delay` from the first time it is called for what is waiting now. Cancel safe.
+    async fn hold(&self, delay: Duration) {
+        let held = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *held().get_or_insert_with(|| Instant::now() + delay);
+        sleep_until(until).await;
+        *held() = None;
     }
 
     /// Back: one batch from the socket into the worker's arena and on to `lane`. Gives the number of messages.

@@ -112,6 +112,27 @@ fn what_is_meant_is_shown_with_its_sources() {
     retry = "load"                                # default
     socket_buffer = 4194304                       # default
 
+    [apple]
+    well_known = true                             # default
+    draft_03 = true                               # default
+    bind = true                                   # default
+    connect_ip = true                             # default
+    own_fields = true                             # default
+    old_datagrams = true                          # default
+    hints = true                                  # default
+
+    [bisect]
+    grease = true                                 # default
+    new_token = false                             # default
+    datagrams = true                              # default
+    h3_datagram = true                            # default
+    extended_connect = true                       # default
+    mtu_discovery = true                          # default
+    cid_length = 8                                # default
+
+    [fault]
+    allow = false                                 # default
+
     [log]
     privacy = "domain"                            # default
     records = "off"                               # default

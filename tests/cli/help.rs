@@ -2,11 +2,12 @@
 
 use crate::Home;
 
-const PAGES: [&[&str]; 17] = [
+const PAGES: [&[&str]; 18] = [
     &["--help"],
     &["serve", "--help"],
     &["check", "--help"],
     &["probe", "--help"],
+    &["fault", "--help"],
     &["sessions", "--help"],
     &["explain", "--help"],
     &["cert", "--help"],
@@ -49,6 +50,7 @@ fn the_commands() {
       profile   Write what devices are told: configuration profile, declaration, Swift; and check one
       probe     Open one tunnel through a relay, on stdin and stdout
       sessions  Show the connections of a running relay, and what happened on one
+      fault     Make a running relay misbehave, or behave again, for tests of clients
       explain   Explain a log of Apple's client: what it shows, and what would settle the rest
 
     Options:
@@ -77,14 +79,14 @@ fn serve() {
           --allow-private                Let clients reach private addresses
           --no-h2                        Serve no HTTP/2
           --no-h3                        Serve no HTTP/3
-          --log <LEVEL>                  What is logged: error to trace, or a filter like
-                                         `info,masque_relay=debug` [default: info]
+          --fault <NAME[=ARG]>           Misbehave; repeatable; `--fault help` lists the ways
+          --seed <N>                     Of faults that are random
+          --log <LEVEL>                  What is logged: error to trace, or a filter [default: info]
           --log-format <auto|text|json>  How it looks; auto: text on a terminal, JSON otherwise
       -h, --help                         Print help
 
     A flag overrides the environment (MASQUE_RELAY_CONFIG, _LISTEN, _CERT, _KEY, _WORKERS, _OPEN,
-    _ALLOW_PRIVATE, _NO_H2, _NO_H3, _LOG, _LOG_FORMAT), and that the file. `ready URL` on stdout: it
-    listens.
+    _ALLOW_PRIVATE, _NO_H2, _NO_H3, _FAULT, _LOG, _LOG_FORMAT), and that the file. Says `ready URL`.
     Example: masque-relay serve --config /etc/masque-relay/relay.toml
     ");
 }

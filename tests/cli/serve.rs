@@ -17,7 +17,7 @@ use std::{
 use crate::{Home, shown};
 
 /// A process whose lines are waited for. Killed when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Receiver<String>,
@@ -41,7 +41,7 @@ impl Process {
     }
 
     /// Waits for a line of stderr with `word` in it.
-    fn hears(&mut self, word: &str) -> String {
+    pub(crate) fn hears(&mut self, word: &str) -> String {
         loop {
             let Ok(line) = self.stderr.recv_timeout(PATIENCE) else { panic!("no {word:?} in {:#?}", self.talk) };
             self.talk.push(line.clone());
@@ -95,13 +95,13 @@ fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
 }
 
 /// A running relay and its URL.
-struct Relay {
-    process: Process,
-    url: String,
+pub(crate) struct Relay {
+    pub(crate) process: Process,
+    pub(crate) url: String,
 }
 
 impl Relay {
-    fn start(home: &Home, arguments: &[&str]) -> Self {
+    pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
         let mut process = Process::start(home.command(arguments));
         let ready = process.line();
         let url = ready.strip_prefix("ready ").unwrap_or_else(|| panic!("{ready}")).to_owned();

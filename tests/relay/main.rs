@@ -67,4 +67,13 @@ mod tls;
 mod hello;
 
 #[cfg(test)]
+mod apple;
+
+#[cfg(test)]
+mod bisect;
+
+#[cfg(test)]
+mod faults;
+
+#[cfg(test)]
 mod workers;

@@ -23,6 +23,7 @@ pub(crate) mod path;
 pub(crate) mod process;
 pub(crate) mod request;
 pub(crate) mod siege;
+pub(crate) mod tap;
 pub(crate) mod tcp;
 pub(crate) mod tls;
 pub(crate) mod tunnels;
@@ -42,6 +43,7 @@ use aws_lc_rs::digest;
 use masque_relay::{
     config::{Config, Token},
     diagnosis::Record,
+    fault::Faults,
     metrics::Snapshot,
     probe::{Http, Options},
     server::{Counters, Server},
@@ -105,6 +107,9 @@ impl Relay {
         let mut config = Config { listen: addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect(), ..Config::default() };
         config.certificate.chain = written(files.path(), "chain.pem", &identity.chain);
         config.certificate.key = written(files.path(), "key.pem", &identity.key);
+        // Bad certificates are of the same CA.
+        let authority = [("ca.pem", &identity.ca), ("ca.key", &identity.ca_key)].map(|(name, text)| written(files.path(), name, text));
+        config.fault.authority = Some(masque_relay::config::Certificate { chain: authority[0].clone(), key: authority[1].clone() });
         // Every version, as the tests are of all of them.
         config.http.h1 = true;
         config.access.tokens = vec![token(USER, TOKEN)];
@@ -191,6 +196,11 @@ impl Relay {
     /// A client with options made elsewhere.
     pub(crate) async fn open(&self, options: Options) -> Client {
         Client::open(options, self.clients.clone()).await.expect("the relay takes a connection")
+    }
+
+    /// How it misbehaves; to be changed where `fault.allow` is on.
+    pub(crate) fn faults(&self) -> &Faults {
+        self.server.as_ref().expect("it runs").faults()
     }
 
     /// The lines the relay has logged so far.
@@ -298,6 +308,7 @@ pub(crate) fn token(user: &str, token: &str) -> Token {
 /// PEM texts of a CA and of a leaf it issued.
 struct Identity {
     ca: String,
+    ca_key: String,
     chain: String,
     key: String,
 }
@@ -311,14 +322,14 @@ fn identity(names: &[&str]) -> Identity {
     ca.distinguished_name.push(DnType::CommonName, "masque-relay test CA");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let ca_pem = ca.self_signed(&ca_key).expect("a CA").pem();
+    let (ca_pem, ca_key_pem) = (ca.self_signed(&ca_key).expect("a CA").pem(), ca_key.serialize_pem());
     let issuer = Issuer::new(ca, ca_key);
 
     let key = KeyPair::generate().expect("a key");
     let mut leaf = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("names");
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let chain = leaf.signed_by(&key, &issuer).expect("a leaf").pem();
-    Identity { ca: ca_pem, chain, key: key.serialize_pem() }
+    Identity { ca: ca_pem, ca_key: ca_key_pem, chain, key: key.serialize_pem() }
 }
 
 fn written(dir: &Path, name: &str, text: &str) -> std::path::PathBuf {

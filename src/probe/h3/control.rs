@@ -1,15 +1,15 @@
 //! The unidirectional streams: ours to write on, the relay's to check (RFC 9114 §6.2, §7; RFC 9204 §4.2).
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use quinn::{ReadError, RecvStream, SendStream};
+use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{Quic, note_closed, stream::write_end, varint};
 use crate::{
-    probe::StreamEnd,
+    probe::{CriticalEnd, StreamEnd},
     proto::{
         codes::h3,
         frame::{self, Frames, Piece},
@@ -57,8 +57,19 @@ pub(super) async fn watch(quic: Arc<Quic>) {
     }
 }
 
+/// Waits for the relay to stop one of ours, which it must not ask for (RFC 9114 §6.2.1, RFC 9204 §4.2).
+pub(super) async fn watch_ours(quic: Arc<Quic>, kind: u64, stopped: impl Future<Output = Result<Option<VarInt>, StoppedError>>) {
+    let Ok(Some(code)) = stopped.await else { return };
+    note(&quic, CriticalEnd::Stopped(kind, code.into_inner()));
+    quic.violated(h3::CLOSED_CRITICAL_STREAM, format!("our stream of type {kind:#x} was stopped (RFC 9114 §6.2.1, RFC 9204 §4.2)"));
+}
+
+fn note(quic: &Quic, end: CriticalEnd) {
+    quic.shared.state.send_modify(|state| state.critical.push(end));
+}
+
 async fn read(quic: &Quic, critical: &std::sync::Mutex<Vec<u64>>, stream: RecvStream) {
-    let mut stream = Incoming { stream, rest: Bytes::new() };
+    let mut stream = Incoming { stream, rest: Bytes::new(), reset: None };
     // A stream may end before its type is known (RFC 9114 §6.2).
     let Some(kind) = stream.varint().await else { return };
     if matches!(kind, CONTROL | QPACK_ENCODER | QPACK_DECODER) {
@@ -83,6 +94,7 @@ async fn read(quic: &Quic, critical: &std::sync::Mutex<Vec<u64>>, stream: RecvSt
         }
     };
     if ended {
+        note(quic, stream.reset.map_or(CriticalEnd::Finished(kind), |code| CriticalEnd::Reset(kind, code)));
         quic.violated(h3::CLOSED_CRITICAL_STREAM, format!("the stream of type {kind:#x} was closed (RFC 9114 §6.2.1, RFC 9204 §4.2)"));
     }
 }
@@ -201,6 +213,8 @@ async fn encoder(quic: &Quic, stream: &mut Incoming) -> bool {
 struct Incoming {
     stream: RecvStream,
     rest: Bytes,
+    /// The code it was reset with, if it was.
+    reset: Option<u64>,
 }
 
 /// What more there is of it.
@@ -220,7 +234,11 @@ impl Incoming {
                 self.rest = chunk.bytes;
                 More::Some
             }
-            Ok(None) | Err(ReadError::Reset(_)) => More::Ended,
+            Ok(None) => More::Ended,
+            Err(ReadError::Reset(code)) => {
+                self.reset = Some(code.into_inner());
+                More::Ended
+            }
             Err(_) => More::Lost,
         }
     }

@@ -10,16 +10,16 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::{
     io::{ReadHalf, WriteHalf},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::halves::{H1Read, H1Write};
 use crate::{
-    ended::Ended,
+    ended::{Ended, Reset},
     listener::tcp::{Outbox, Stream},
     proto::head::Head,
     session::{
-        DISCARDED, DISCARDING, Exchange,
+        ABORTING, DISCARDED, DISCARDING, Exchange,
         capsules::{CapsuleLane, bare},
     },
     tunnel::{ClientWrite, udp::Flow},
@@ -74,8 +74,7 @@ impl Exchange for H1Exchange {
     }
 
     async fn accept_udp(mut self, answer: Head, flow: &Arc<Flow>) -> Result<CapsuleLane<H1Read, H1Write>, Ended> {
-        let upgrade = [("Connection", "Upgrade"), ("Upgrade", "connect-udp")];
-        self.write.write_all(&written(&answer, StatusCode::SWITCHING_PROTOCOLS, &upgrade)).await?;
+        self.write.write_all(&written(&answer, StatusCode::SWITCHING_PROTOCOLS, &UPGRADE)).await?;
         Ok(CapsuleLane::new(self.read, self.write, bare, Arc::clone(flow), self.capsule_stall))
     }
 
@@ -90,7 +89,20 @@ impl Exchange for H1Exchange {
             timeout(DISCARDING, self.read.discard(DISCARDED)).await.unwrap_or_default();
         }
     }
+
+    async fn abort(mut self, answer: Option<Head>, _: Reset) {
+        let Some(answer) = answer else { return };
+        let udp = answer.status() == Ok(200) && answer.get("capsule-protocol").is_some();
+        let status = if udp { StatusCode::SWITCHING_PROTOCOLS } else { status(&answer) };
+        let more: &[_] = if udp { &UPGRADE } else { &[] };
+        let said = timeout(DISCARDING, self.write.write_all(&written(&answer, status, more))).await;
+        if matches!(said, Ok(Ok(()))) {
+            sleep(ABORTING).await;
+        }
+    }
 }
+
+const UPGRADE: [(&str, &str); 2] = [("Connection", "Upgrade"), ("Upgrade", "connect-udp")];
 
 /// An answer's status.
 fn status(answer: &Head) -> StatusCode {

@@ -12,15 +12,15 @@ use std::{
 use bytes::Bytes;
 use h2::{RecvStream, ext::Protocol, server::SendResponse};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request::Parts};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::halves::{H2Read, H2Write, Pen, ended};
 use crate::{
-    ended::Ended,
+    ended::{Ended, Reset},
     proto::head::Head,
     record::Log,
     session::{
-        DISCARDED, DISCARDING, Exchange,
+        ABORTING, DISCARDED, DISCARDING, Exchange,
         capsules::{CapsuleLane, bare},
         window::Share,
     },
@@ -99,6 +99,15 @@ impl Exchange for H2Exchange {
         }
         // Either the client ends, or enough was read. What is dropped then is reset with NO_ERROR by h2 (RFC 9113 §8.1).
         timeout(DISCARDING, discard(&mut self.body)).await.unwrap_or_default();
+    }
+
+    async fn abort(mut self, answer: Option<Head>, reset: Reset) {
+        let Some(answer) = answer else { return self.respond.send_reset(reset.h2()) };
+        // The stream may be gone by now: then there is nothing to break off.
+        if let Ok(mut send) = self.respond.send_response(response(&answer), false) {
+            sleep(ABORTING).await;
+            send.send_reset(reset.h2());
+        }
     }
 }
 

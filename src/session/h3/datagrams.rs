@@ -47,6 +47,8 @@ pub(super) struct Datagrams {
     link: Link,
     /// The client's SETTINGS, for its side of the agreement.
     settings: watch::Receiver<Option<Settings>>,
+    /// The relay has said its part of it.
+    offered: bool,
     /// Both sides have said that they take HTTP Datagrams (RFC 9297 §2.1.1).
     agreed: AtomicBool,
     table: Mutex<Table>,
@@ -57,10 +59,11 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
-    pub(super) fn new(link: Link, settings: watch::Receiver<Option<Settings>>, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(super) fn new(link: Link, settings: watch::Receiver<Option<Settings>>, offered: bool, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             link,
             settings,
+            offered,
             agreed: AtomicBool::new(false),
             table: Mutex::default(),
             back: Mutex::default(),
@@ -75,7 +78,7 @@ impl Datagrams {
             return true;
         }
         let said = self.settings.borrow().as_ref().is_some_and(|settings| settings.get(H3_DATAGRAM) == Some(1));
-        let agreed = said && self.link.max_datagram_size().is_some();
+        let agreed = said && self.offered && self.link.max_datagram_size().is_some();
         self.agreed.store(agreed, Relaxed);
         agreed
     }

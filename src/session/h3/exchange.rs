@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{
     datagrams::{Datagrams, Registration},
@@ -17,7 +17,7 @@ use crate::{
         head::Head,
         qpack,
     },
-    session::{ANSWERING, DISCARDED, DISCARDING, Exchange, window::Share},
+    session::{ABORTING, ANSWERING, DISCARDED, DISCARDING, Exchange, window::Share},
     tunnel::{ClientRead, ClientWrite, HEADROOM, udp::Flow},
 };
 
@@ -86,6 +86,16 @@ impl Exchange for H3Exchange {
         // Either the client ends, or enough was read: it has had the time to see the answer.
         timeout(DISCARDING, discard(&mut self.recv)).await.unwrap_or_default();
         self.recv.stop(Reset::Nothing);
+    }
+
+    async fn abort(mut self, answer: Option<Head>, reset: Reset) {
+        if let Some(answer) = answer
+            && matches!(timeout(ANSWERING, self.send.write(headers(&answer))).await, Ok(Ok(())))
+        {
+            sleep(ABORTING).await;
+        }
+        self.send.reset(reset);
+        self.recv.stop(reset);
     }
 }
 

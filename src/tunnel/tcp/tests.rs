@@ -120,7 +120,7 @@ async fn tunnel(idle: Duration) -> Tunnel {
     let read = Read { script, end: None, did: doing.clone(), consumed: Arc::clone(&consumed) };
     let write = Write { did: doing, room: Arc::clone(&room), held: Arc::clone(&held), stop: Some(stopped) };
     let cutting = async { cutting.await.unwrap() };
-    let task = tokio::task::spawn_local(run(read, write, upstream, idle, cutting));
+    let task = tokio::task::spawn_local(run(read, write, upstream, idle, None, cutting));
     Tunnel { client, did, room, held, consumed, stop, cut, target, task }
 }
 

@@ -24,6 +24,7 @@ use tokio::time::{Sleep, sleep};
 use super::Flow;
 use crate::{
     ended::Ended,
+    fault::{Fault, UNREGISTERED},
     metrics::{Loss, Way},
     proto::capsule::write_udp_header,
 };
@@ -88,9 +89,13 @@ impl CapsuleQueue {
         // While something waits, the task is woken as soon as there is room: no need to ask at each batch.
         let mut open = self.begun.is_none() && self.units.is_empty();
         let (mut framing, mut header) = (Vec::new(), Vec::new());
+        let elsewhere = flow.faults().on(Fault::DatagramContext);
         for payload in payloads {
             header.clear();
             write_udp_header(payload.len(), &mut header);
+            if elsewhere && let Some(context) = header.last_mut() {
+                *context = UNREGISTERED;
+            }
             framing.clear();
             (self.framing)(header.len() + payload.len(), &mut framing);
             let length = framing.len() + header.len() + payload.len();

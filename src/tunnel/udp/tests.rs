@@ -41,7 +41,7 @@ fn tunnel(idle: Duration, unanswered: u32) -> Tunnel {
     target.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     socket.set_nonblocking(true).unwrap();
     sys::prepare_upstream(&socket).unwrap();
-    let flow = Arc::new(Flow::new(socket, unanswered, Arc::default()).unwrap());
+    let flow = Arc::new(Flow::new(socket, unanswered, Arc::default(), Arc::default()).unwrap());
     let (client, out) = mpsc::unbounded_channel();
     let (back_in, back) = mpsc::unbounded_channel();
     let lane = Script { out, back: back_in };
@@ -75,8 +75,8 @@ async fn arrived(target: &UdpSocket) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn c70_packets_of_either_way_are_activity_and_lost_ones_are_not() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let flow = Flow::new(socket, 1, Arc::default()).unwrap();
-    let start = tokio::time::Instant::now();
+    let flow = Flow::new(socket, 1, Arc::default(), Arc::default()).unwrap();
+    let start = Instant::now();
     let idle = async {
         flow.activity.idle(LONG).await;
         start.elapsed()
@@ -183,7 +183,7 @@ async fn a_cut_ends_the_tunnel() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(target.local_addr().unwrap()).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let flow = Arc::new(Flow::new(socket, 64, Arc::default()).unwrap());
+        let flow = Arc::new(Flow::new(socket, 64, Arc::default(), Arc::default()).unwrap());
         let (_client, out) = mpsc::unbounded_channel();
         let lane = Script { out, back: mpsc::unbounded_channel().0 };
         let ended = soon(run(lane, flow, LONG, std::future::ready(Ended::Drained))).await;

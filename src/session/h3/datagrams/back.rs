@@ -10,6 +10,7 @@ use quinn::SendDatagramError;
 
 use super::{Datagrams, lock};
 use crate::{
+    fault::{Fault, Faults, UNREGISTERED},
     metrics::{Loss, Way},
     proto::datagram::{MAX_HEADER, write_header},
     sys::Received,
@@ -82,9 +83,14 @@ impl Datagrams {
         let mut room = if back.is_idle() { self.link.datagram_send_buffer_space() } else { 0 };
         let mut buffer = BytesMut::with_capacity(packets.iter().map(|payload| MAX_HEADER + payload.len()).sum());
         let mut header = Vec::with_capacity(MAX_HEADER);
-        write_header(id, &mut header);
+        write_header(addressed(id, flow.faults()), &mut header);
+        if flow.faults().on(Fault::DatagramContext)
+            && let Some(context) = header.last_mut()
+        {
+            *context = UNREGISTERED;
+        }
         let (mut carried, mut bytes) = (0, 0);
-        for payload in packets.iter() {
+        for payload in flow.kept(packets) {
             buffer.extend_from_slice(&header);
             buffer.extend_from_slice(payload);
             let packet = buffer.split().freeze();
@@ -141,6 +147,11 @@ impl Datagrams {
             queue.flow.dropped(Way::Back, Loss::NoTunnel, queue.packets.len() as u64);
         }
     }
+}
+
+/// The quarter stream ID that is written for a request: its own, in a healthy relay.
+fn addressed(id: u64, faults: &Faults) -> u64 {
+    if faults.on(Fault::DatagramStream) { id + 1 } else { id }
 }
 
 /// Quarter stream ID and context ID in front of a payload.

@@ -26,7 +26,7 @@ impl Client {
     /// Framed by two bytes, so that a missing frame shows.
     fn new(credit: usize) -> Self {
         let metrics = Arc::default();
-        let flow = Flow::new(UdpSocket::bind("127.0.0.1:0").unwrap(), 1, Arc::clone(&metrics)).unwrap();
+        let flow = Flow::new(UdpSocket::bind("127.0.0.1:0").unwrap(), 1, Arc::clone(&metrics), Arc::default()).unwrap();
         let framing = |length: usize, out: &mut Vec<u8>| out.extend_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
         Self { queue: CapsuleQueue::new(framing, STALL), flow, metrics, credit, taken: Vec::new() }
     }
