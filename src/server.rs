@@ -311,8 +311,8 @@ async fn work(
     for endpoint in endpoints.iter().cloned() {
         let (worker, sessions) = (Arc::clone(&worker), sessions.clone());
         let records = Arc::clone(&worker.records);
-        let admit = move |connecting, seen, slots, record| {
-            sessions.spawn(h3::serve(connecting, seen, slots, record, Arc::clone(&worker)));
+        let admit = move |connecting, slots, record| {
+            sessions.spawn(h3::serve(connecting, slots, record, Arc::clone(&worker)));
         };
         accepting.spawn(quic::accept(
             endpoint,

@@ -31,11 +31,6 @@ impl Seen {
         self.0.get()
     }
 
-    /// The client's fingerprint; empty while there is none.
-    pub fn ja4(&self) -> &str {
-        self.get().map_or("", |hello| &hello.ja4)
-    }
-
     /// The same for the connection's record, copied only when somebody looks.
     pub fn offer(&self) -> Offer {
         let seen = self.clone();

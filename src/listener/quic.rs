@@ -188,7 +188,7 @@ pub async fn accept(
     records: Arc<Records>,
     draining: CancellationToken,
     gone: CancellationToken,
-    mut admit: impl FnMut(Connecting, Seen, ConnectionSlots, record::Open),
+    mut admit: impl FnMut(Connecting, ConnectionSlots, record::Open),
 ) {
     let mut pace = Pace::new(UNPROVEN, Instant::now());
     loop {
@@ -228,11 +228,11 @@ pub async fn accept(
                 match incoming.accept_with(shared.watched(seen.clone())) {
                     Ok(connecting) => {
                         let record = records.begin(address);
-                        record.log().hello(seen.offer());
                         if proven {
                             record.log().proven();
                         }
-                        admit(connecting, seen, slots, record);
+                        record.log().hello(seen.offer());
+                        admit(connecting, slots, record);
                     }
                     Err(error) => debug!(%source, %error, "a connection could not be accepted"),
                 }

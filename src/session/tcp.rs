@@ -22,8 +22,6 @@ pub(super) struct Accepted {
     pub(super) stream: Stream,
     pub(super) outbox: Outbox,
     pub(super) address: SocketAddr,
-    /// What the client offered.
-    pub(super) seen: Seen,
     /// Its place among those of unknown clients.
     pub(super) unauthenticated: Slot,
     pub(super) record: record::Open,
@@ -33,9 +31,9 @@ pub(super) struct Accepted {
 
 /// Serves one connection from its first byte to its last.
 pub async fn serve(stream: TcpStream, address: SocketAddr, slots: ConnectionSlots, tls: Arc<Tls>, worker: Arc<Worker>) {
-    let seen = Seen::default();
     let started = Instant::now();
     let record = worker.records.begin(address);
+    let seen = Seen::default();
     record.log().hello(seen.offer());
     let ConnectionSlots { connection: _connection, unauthenticated } = slots;
     let deadline = started + worker.config.timeouts.authenticate;
@@ -50,7 +48,7 @@ pub async fn serve(stream: TcpStream, address: SocketAddr, slots: ConnectionSlot
             record.log().handshake_done();
             let counted = outbox.counted();
             record.log().meter(Box::new(move || Figures { bytes: counted.now(), path: None }));
-            let accepted = Accepted { stream, outbox, address, seen, unauthenticated, record, deadline };
+            let accepted = Accepted { stream, outbox, address, unauthenticated, record, deadline };
             match http {
                 Http::Two => h2::serve(accepted, worker).await,
                 Http::One => h1::serve(accepted, worker).await,

@@ -64,6 +64,9 @@ mod h1;
 mod tls;
 
 #[cfg(test)]
+mod hello;
+
+#[cfg(test)]
 mod apple;
 
 #[cfg(test)]

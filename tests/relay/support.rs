@@ -83,7 +83,7 @@ pub(crate) struct Relay {
     before: Descriptors,
     /// Closed at the end, so that a test need not drop what it holds.
     clients: Closers,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 impl Relay {
@@ -129,7 +129,7 @@ impl Relay {
             finished: false,
             before,
             clients: Closers::default(),
-            _files: files,
+            files,
         }
     }
 
@@ -141,6 +141,11 @@ impl Relay {
     /// Where it listens.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where its certificate `chain.pem` and its `key.pem` lie.
+    pub(crate) fn files(&self) -> &Path {
+        self.files.path()
     }
 
     /// The CA of its certificate, PEM.
