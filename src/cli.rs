@@ -11,6 +11,7 @@ pub mod probe;
 pub mod profile;
 pub mod report;
 pub mod serve;
+pub mod sessions;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -50,6 +51,9 @@ pub enum Command {
     /// Open one tunnel through a relay, on stdin and stdout
     #[command(after_help = probe::HELP)]
     Probe(probe::ProbeArguments),
+    /// Show the connections of a running relay, and what happened on one
+    #[command(after_help = sessions::HELP)]
+    Sessions(sessions::SessionsArguments),
     /// Explain a log of Apple's client: what it shows, and what would settle the rest
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArguments),
@@ -140,7 +144,7 @@ impl Command {
         match self {
             Self::Serve(arguments) => Some(&mut arguments.overrides),
             Self::Check(arguments) => Some(&mut arguments.overrides),
-            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) | Self::Explain(_) => None,
+            Self::Cert(_) | Self::Profile(_) | Self::Probe(_) | Self::Sessions(_) | Self::Explain(_) => None,
         }
     }
 }

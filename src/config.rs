@@ -58,6 +58,8 @@ pub struct Config {
     pub quic: Quic,
     /// What is written about clients.
     pub log: Log,
+    /// Where the running relay can be asked about itself.
+    pub admin: Admin,
 }
 
 impl Config {
@@ -236,6 +238,20 @@ pub enum Retry {
 pub struct Log {
     /// How much of a target's name.
     pub privacy: Privacy,
+    /// A file for the records of connections, a line of JSON each.
+    pub records: Option<PathBuf>,
+}
+
+/// Where the admin socket is. It is a file of this machine: no client of the relay can reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Admin {
+    /// `admin.sock` in `$RUNTIME_DIRECTORY`, where a service manager gives one; nowhere else.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// There.
+    At(PathBuf),
 }
 
 /// How much of a target's name is written down.
@@ -283,6 +299,7 @@ impl Default for Config {
             dns: Dns::default(),
             quic: Quic::default(),
             log: Log::default(),
+            admin: Admin::default(),
         }
     }
 }

@@ -9,6 +9,7 @@
 pub mod hypotheses;
 pub mod record;
 pub mod sight;
+pub mod timeline;
 
 use serde::{Serialize, Serializer};
 
@@ -115,6 +116,12 @@ impl Close {
     /// An error that is QUIC's or TLS's.
     pub fn is_transport_error(&self) -> bool {
         self.layer == Some(Layer::Transport) && self.code.is_some_and(|code| code != 0)
+    }
+
+    /// A TLS alert that says no to the certificate (RFC 8446 §6.2): bad, unsupported, revoked, expired, unknown, of an unknown CA, or with a signature
+    /// that does not hold (`decrypt_error`).
+    pub fn is_about_the_certificate(&self) -> bool {
+        self.layer == Some(Layer::Transport) && self.code.is_some_and(|code| matches!(code, 0x12a..=0x12e | 0x130 | 0x133))
     }
 
     /// `H3_CLOSED_CRITICAL_STREAM`, by HTTP.

@@ -50,6 +50,9 @@ pub mod profile;
 // What the client asks for.
 pub mod request;
 
+// What happened on a connection: kept, bounded, without secrets.
+pub mod record;
+
 // Whether it may.
 pub mod policy;
 
@@ -64,6 +67,9 @@ pub mod listener;
 
 // One client's connection.
 pub mod session;
+
+// The running relay, asked about itself over a Unix socket.
+pub mod admin;
 
 // From a configuration to a running relay, and its orderly end.
 pub mod server;

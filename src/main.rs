@@ -5,7 +5,7 @@ use std::{env, process::ExitCode, time::SystemTime};
 use masque_relay::cli::{
     Arguments, CheckArguments, Command, ServeArguments, cert, check, explain, probe, profile,
     report::{Failure, say},
-    serve,
+    serve, sessions,
 };
 
 fn main() -> ExitCode {
@@ -25,6 +25,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Cert(command) => cert(command),
         Command::Profile(command) => profile(command),
         Command::Probe(arguments) => probe(arguments),
+        Command::Sessions(arguments) => sessions::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
     }
 }

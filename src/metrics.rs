@@ -1,5 +1,7 @@
 //! Counters, and gauges as guards. Each worker owns one [`Metrics`]; they are added up when read ([`Snapshot::sum`]).
 
+mod samples;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -9,6 +11,7 @@ use std::{
 };
 
 use crate::ended::Ended;
+pub use samples::{Sample, prometheus};
 
 /// The direction of a packet or byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,26 @@ pub enum Loss {
 
 /// Number of [`Loss`] variants.
 const LOSSES: usize = 8;
+
+impl Loss {
+    /// In the order of their counters.
+    pub const ALL: [Self; LOSSES] =
+        [Self::NoRoom, Self::TooBig, Self::Malformed, Self::UnknownContext, Self::Unanswered, Self::NoTunnel, Self::Unread, Self::Socket];
+
+    /// For counters: one word or two.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoRoom => "no_room",
+            Self::TooBig => "too_big",
+            Self::Malformed => "malformed",
+            Self::UnknownContext => "unknown_context",
+            Self::Unanswered => "unanswered",
+            Self::NoTunnel => "no_tunnel",
+            Self::Unread => "unread",
+            Self::Socket => "socket",
+        }
+    }
+}
 
 /// The counters of one worker.
 #[derive(Debug, Default)]

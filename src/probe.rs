@@ -25,6 +25,7 @@ mod h1;
 mod h2;
 mod h3;
 mod options;
+mod picky;
 mod pin;
 mod shared;
 mod stream;

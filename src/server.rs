@@ -22,8 +22,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admin::{Admin, Subject},
     certs::Identity,
-    config::Config,
+    config::{self, Config},
+    diagnosis,
     listener::{
         quic::{self, Shared},
         tcp,
@@ -31,6 +33,7 @@ use crate::{
     metrics::{Metrics, Snapshot},
     policy::{Policy, limits::Limits},
     proto::template::Template,
+    record::{Records, Writer},
     session::{self, Worker, h3},
     sys,
     upstream::{Dialer, resolve::Resolver},
@@ -51,6 +54,11 @@ pub struct Server {
     draining: CancellationToken,
     cut: CancellationToken,
     threads: Vec<Thread>,
+    /// Each worker's records.
+    records: Vec<Arc<Records>>,
+    admin: Option<Admin>,
+    /// Waits, when the threads are over, for the last record to be written.
+    _writer: Option<Writer>,
 }
 
 /// The counters of a relay, running or over.
@@ -90,6 +98,15 @@ impl Server {
         let tls = identity.tls_for_tcp(config.http, config.tls12)?;
         let Bound { addresses, workers: sockets, mut warnings } = bind_all(&config, workers)?;
         let limits = Limits::new(&config.limits);
+        let writer =
+            config.log.records.as_ref().map(|path| Writer::open(path).map_err(|source| StartError::Records { path: path.clone(), source }));
+        let writer = writer.transpose()?;
+        let notes = Records::notes();
+        let records = (0..workers).map(|number| {
+            let (privacy, credential) = (config.log.privacy, &config.access.header);
+            Arc::new(Records::new(number as u8, workers, privacy, credential, writer.as_ref().map(Writer::queue), notes.clone()))
+        });
+        let records: Vec<_> = records.collect();
         let plan = Arc::new(Plan {
             policy: Arc::new(ArcSwap::from_pointee(Policy::new(&config, addresses.clone()))),
             quic,
@@ -106,6 +123,9 @@ impl Server {
             draining: plan.draining.clone(),
             cut: plan.cut.clone(),
             threads: Vec::new(),
+            records,
+            admin: None,
+            _writer: writer,
         };
         let cpus = sys::allowed_cpus().map_err(|source| StartError::Worker { source })?;
         for (number, sockets) in sockets.into_iter().enumerate() {
@@ -114,6 +134,17 @@ impl Server {
             warnings.extend(server.start_worker(&plan, number, cpu, sockets)?);
         }
         server.warnings = warnings;
+        if let config::Admin::At(path) = &plan.config.admin {
+            let counters = server.counters();
+            let subject = Subject {
+                listen: server.addresses.clone(),
+                counters: Box::new(move || counters.snapshot()),
+                records: server.records.clone(),
+                notes,
+                draining: server.draining.clone(),
+            };
+            server.admin = Some(Admin::start(path, subject)?);
+        }
         Ok(server)
     }
 
@@ -130,6 +161,11 @@ impl Server {
     /// All workers' counters now.
     pub fn metrics(&self) -> Snapshot {
         self.counters.snapshot()
+    }
+
+    /// The records of connections now: of clients not let in, of connections that are over, of open ones; worker by worker.
+    pub fn records(&self) -> Vec<diagnosis::Record> {
+        self.records.iter().flat_map(|records| records.all()).map(|log| log.record()).collect()
     }
 
     /// The counters, to be read after the relay's end too.
@@ -177,13 +213,14 @@ impl Server {
         let metrics = Arc::new(Metrics::default());
         let done = CancellationToken::new();
         let (plan, counters, guard) = (Arc::clone(plan), Arc::clone(&metrics), done.clone().drop_guard());
+        let own = (counters, Arc::clone(&self.records[number]));
         let handle = std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || {
                 let _done = guard;
                 let pinned = cpu.map_or(Ok(()), sys::pin_to).err().map(|error| format!("worker {number} is not pinned to a CPU: {error}"));
                 match runtime::Builder::new_current_thread().enable_all().build() {
-                    Ok(runtime) => runtime.block_on(work(&plan, number, sockets, counters, pinned, started)),
+                    Ok(runtime) => runtime.block_on(work(&plan, number, sockets, own, pinned, started)),
                     // Nobody waits any more only if the start was given up.
                     Err(source) => started.send(Err(StartError::Worker { source })).unwrap_or_default(),
                 }
@@ -232,11 +269,11 @@ async fn work(
     plan: &Plan,
     number: usize,
     sockets: Sockets,
-    metrics: Arc<Metrics>,
+    own: Own,
     warning: Option<String>,
     started: mpsc::Sender<Result<Option<String>, StartError>>,
 ) {
-    let listening = listen(plan, number, sockets, metrics);
+    let listening = listen(plan, number, sockets, own);
     let (worker, endpoints, listeners) = match listening {
         Ok(listening) => listening,
         Err(error) => return started.send(Err(error)).unwrap_or_default(),
@@ -248,12 +285,14 @@ async fn work(
     let accepting = TaskTracker::new();
     for endpoint in endpoints.iter().cloned() {
         let (worker, sessions) = (Arc::clone(&worker), sessions.clone());
-        let admit = move |connecting, slots| {
-            sessions.spawn(h3::serve(connecting, slots, Arc::clone(&worker)));
+        let records = Arc::clone(&worker.records);
+        let admit = move |connecting, slots, record| {
+            sessions.spawn(h3::serve(connecting, slots, record, Arc::clone(&worker)));
         };
         accepting.spawn(quic::accept(
             endpoint,
             Arc::clone(&plan.limits),
+            records,
             plan.config.quic.retry,
             plan.draining.clone(),
             gone.clone(),
@@ -261,11 +300,12 @@ async fn work(
         ));
     }
     for listener in listeners {
+        let records = Arc::clone(&worker.records);
         let (worker, sessions, tls) = (Arc::clone(&worker), sessions.clone(), Arc::clone(&plan.tls));
         let admit = move |stream, source, slots| {
             sessions.spawn(session::tcp::serve(stream, source, slots, Arc::clone(&tls), Arc::clone(&worker)));
         };
-        accepting.spawn(tcp::accept(listener, Arc::clone(&plan.limits), plan.draining.clone(), admit));
+        accepting.spawn(tcp::accept(listener, Arc::clone(&plan.limits), records, plan.draining.clone(), admit));
     }
     plan.draining.cancelled().await;
     sessions.close();
@@ -282,10 +322,13 @@ async fn work(
     }
 }
 
+/// What a worker counts and records into.
+type Own = (Arc<Metrics>, Arc<Records>);
+
 /// A worker with its endpoints and its listeners.
 type Listening = (Arc<Worker>, Vec<quinn::Endpoint>, Vec<tokio::net::TcpListener>);
 
-fn listen(plan: &Plan, number: usize, sockets: Sockets, metrics: Arc<Metrics>) -> Result<Listening, StartError> {
+fn listen(plan: &Plan, number: usize, sockets: Sockets, (metrics, records): Own) -> Result<Listening, StartError> {
     let config = &plan.config;
     let resolver = Resolver::new(&config.dns, config.timeouts.dns).map_err(|source| StartError::Dns { source })?;
     let mut endpoints = Vec::with_capacity(sockets.udp.len());
@@ -303,6 +346,7 @@ fn listen(plan: &Plan, number: usize, sockets: Sockets, metrics: Arc<Metrics>) -
         limits: Arc::clone(&plan.limits),
         dialer: Dialer::new(resolver, config.timeouts.dns, config.timeouts.connect),
         metrics,
+        records,
         draining: plan.draining.clone(),
         cut: plan.cut.clone(),
         config: Arc::clone(config),

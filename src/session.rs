@@ -12,6 +12,7 @@ pub mod h3;
 mod line;
 mod link;
 mod requests;
+mod summary;
 pub mod tcp;
 mod window;
 
@@ -30,6 +31,7 @@ use crate::{
     metrics::Metrics,
     policy::{Permit, Policy, limits::Limits},
     proto::{head::Head, template::Template},
+    record::{Log, Records},
     refusal::{self, Refusal},
     request::Request,
     tunnel::{self, ClientRead, ClientWrite, Lane, udp},
@@ -52,6 +54,8 @@ pub struct Worker {
     pub dialer: Dialer,
     /// This worker's counters.
     pub metrics: Arc<Metrics>,
+    /// This worker's records.
+    pub records: Arc<Records>,
     /// The relay takes no new work.
     pub draining: CancellationToken,
     /// The grace is over.
@@ -59,7 +63,7 @@ pub struct Worker {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     /// Where its packets came from at first.
     pub address: SocketAddr,
@@ -67,6 +71,8 @@ pub struct Client {
     pub http: &'static str,
     /// Its connection has as many requests open as it may.
     pub full: bool,
+    /// The record of its connection.
+    pub log: Arc<Log>,
 }
 
 /// One request and its streams, until it is over.
@@ -119,6 +125,7 @@ fn ms(since: Instant) -> u64 {
 /// Serves one request from its head to its end. `authenticated` is called once the client is known, before anything is looked up for it.
 pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker, authenticated: impl FnOnce()) {
     let head = exchange.take_head();
+    client.log.head(exchange.number(), &head);
     let mut line = Line::new(client, exchange.number());
     let opened = tokio::select! {
         opened = open(&head, worker, &mut line, authenticated) => opened,
@@ -192,6 +199,7 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
             ended = aborted => ended,
         }
     };
+    line.accepted(200);
     let (ended, totals) = tunnel::tcp::run(read, write, target, worker.config.timeouts.tcp_idle, cut).await;
     drop(permit);
     line.tcp_closed(&ended, totals, worker);
@@ -204,6 +212,8 @@ async fn carry_udp<E: Exchange>(exchange: E, permit: Permit, flow: Arc<udp::Flow
         Ok(lane) => lane,
         Err(ended) => return line.abandoned(&ended, worker),
     };
+    // HTTP/1.1 changes its protocol for it (RFC 9298 §3.3).
+    line.accepted(if line.client.http == "h1" { 101 } else { 200 });
     let cut = async {
         worker.cut.cancelled().await;
         Ended::Drained

@@ -80,21 +80,28 @@ async fn tcp_stream(address: SocketAddr) -> Result<(TcpStream, SocketAddr), Refu
 }
 
 fn udp_socket(address: SocketAddr) -> Result<(UdpSocket, SocketAddr), Refusal> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None).map_err(|source| unreachable(address, source))?;
-    socket.set_nonblocking(true).map_err(|source| Refusal::Internal { source })?;
+    let socket = datagram_socket(address).map_err(|source| unreachable(address, source))?;
     // Before the options: most failures are here, where no route is.
     socket.connect(&address.into()).map_err(|source| unreachable(address, source))?;
-    prepare(socket, address).map(|socket| (socket, address)).map_err(|source| Refusal::Internal { source })
+    prepare(socket).map(|socket| (socket, address)).map_err(|source| Refusal::Internal { source })
 }
 
-fn prepare(socket: Socket, address: SocketAddr) -> io::Result<UdpSocket> {
-    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
-    socket.set_send_buffer_size(SOCKET_BUFFER)?;
-    // RFC 9298 §6.2: Not-ECT towards the target.
-    match address {
-        SocketAddr::V4(_) => socket.set_tos_v4(0)?,
-        SocketAddr::V6(_) => socket.set_tclass_v6(0)?,
+/// A non-blocking socket. Every system call counts here: each tunnel makes one.
+fn datagram_socket(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    return Socket::new(domain, Type::DGRAM.nonblocking(), None);
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    {
+        let socket = Socket::new(domain, Type::DGRAM, None)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
     }
+}
+
+/// A new socket's traffic class is nought, which is Not-ECT, as RFC 9298 §6.2 has it; the kernel's own room for sending does.
+fn prepare(socket: Socket) -> io::Result<UdpSocket> {
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     let socket = UdpSocket::from(socket);
     sys::prepare_upstream(&socket)?;
     Ok(socket)
@@ -109,8 +116,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// SO_RCVBUF and SO_SNDBUF of a UDP upstream, bytes: some 100 full packets on their way while the worker is busy elsewhere. The kernel may
-/// give less.
+/// SO_RCVBUF of a UDP upstream, bytes: some 100 full packets on their way while the worker is busy elsewhere. The kernel may give less.
 const SOCKET_BUFFER: usize = 256 << 10;
 
 #[cfg(test)]

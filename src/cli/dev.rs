@@ -4,6 +4,7 @@ use std::{
     fmt::Write,
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -16,6 +17,7 @@ use super::{
     echo::Echo,
     report::{Exit, Failure, say},
     serve::url,
+    sessions::SOCKET,
 };
 use crate::{
     certs::{
@@ -25,12 +27,15 @@ use crate::{
         read_chain,
     },
     config::{
-        Certificate, Config, Privacy, Token, Versions,
+        Admin, Certificate, Config, Privacy, Token, Versions,
         file::{Settings, Source},
     },
     profile::{Profile, Relay},
     proto::template::WELL_KNOWN,
 };
+
+/// Where everything of a development relay lies.
+pub const DIRECTORY: &str = "certs/dev";
 
 /// A development relay's surroundings: its files and its echo.
 #[derive(Debug)]
@@ -62,7 +67,7 @@ impl Dev {
                     .hint("`--dev` makes its own configuration and certificate; leave one of the two out"));
             }
         }
-        let files = Files::under(Path::new("certs/dev"));
+        let files = Files::under(Path::new(DIRECTORY));
         let token = files.token()?;
         let mut settings = Settings::new();
         let flag = || Source::Flag("--dev");
@@ -70,6 +75,7 @@ impl Dev {
         settings.set("http1", flag(), |config| config.http.h1 = true);
         settings.set("rules.allow_private", flag(), |config| config.rules.allow_private = true);
         settings.set("log.privacy", flag(), |config| config.log.privacy = Privacy::Full);
+        settings.set("admin", flag(), |config| config.admin = admin());
         settings.set("access.tokens", flag(), |config| config.access.tokens = vec![Token::new(USER, &token)]);
         overrides.lay_given(&mut settings);
         // After the overrides: a certificate named in the environment is a production relay's.
@@ -137,6 +143,7 @@ impl Dev {
             writeln!(text, "  echo hello | {program} probe {url}{http} --ca {ca}{credential} {flag} {target}")
                 .expect("a String takes everything");
         }
+        writeln!(text, "  {} sessions", shell(&self.program)).expect("a String takes everything");
         say(text.trim_end());
     }
 
@@ -235,6 +242,16 @@ impl Files {
             && !identity.facts().expires_within(ENDING, now)
             && authority.issued(&pem, now)
     }
+}
+
+/// The socket for `sessions`; none where another development relay of this directory has it.
+fn admin() -> Admin {
+    let socket = Path::new(DIRECTORY).join(SOCKET);
+    if UnixStream::connect(&socket).is_ok() {
+        warn!("another development relay has {}: `sessions` shows that one", socket.display());
+        return Admin::Off;
+    }
+    Admin::At(socket)
 }
 
 /// Both loopback addresses, or the one there is.

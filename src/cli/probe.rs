@@ -81,7 +81,17 @@ async fn probe(arguments: &ProbeArguments) -> Result<(), Failure> {
     let client = Client::open(arguments.options().await?).await?;
     say(format_args!("connected to {} in {:.1?}, {}", client.remote_addr(), client.handshake(), client.http()));
     let asked = Instant::now();
-    let carried = if let Some(target) = &arguments.tcp {
+    let carried = carry(&client, arguments, asked).await;
+    if let Ok(carried) = &carried {
+        say(format_args!("ended after {:.1?}: {} bytes out, {} back", asked.elapsed(), carried.out, carried.back));
+    }
+    // Whatever came of it, the relay is told that it is over, and need not wait for a time-out.
+    client.shut().await;
+    carried.map(drop)
+}
+
+async fn carry(client: &Client, arguments: &ProbeArguments, asked: Instant) -> Result<Carried, Failure> {
+    if let Some(target) = &arguments.tcp {
         let tunnel = client.connect_tcp(&target.text).await?;
         answered(&tunnel.answer, asked);
         carry_tcp(tunnel, stdin(), stdout()).await
@@ -91,10 +101,7 @@ async fn probe(arguments: &ProbeArguments) -> Result<(), Failure> {
         carry_udp(tunnel, stdin(), stdout()).await
     } else {
         Err(Failure::says(Exit::Wrong, "neither `--tcp` nor `--udp` is given"))
-    }?;
-    say(format_args!("ended after {:.1?}: {} bytes out, {} back", asked.elapsed(), carried.out, carried.back));
-    client.shut().await;
-    Ok(())
+    }
 }
 
 /// Status, Proxy-Status and the time it took.

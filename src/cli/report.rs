@@ -121,7 +121,12 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match error {
             StartError::Certificate(_) | StartError::OpenToAll { .. } => Exit::Wrong,
-            StartError::Bind { .. } | StartError::Quic(_) | StartError::Dns { .. } | StartError::Worker { .. } => Exit::Failed,
+            StartError::Admin(_)
+            | StartError::Bind { .. }
+            | StartError::Quic(_)
+            | StartError::Dns { .. }
+            | StartError::Records { .. }
+            | StartError::Worker { .. } => Exit::Failed,
         };
         Self::new(exit, &error, error.hint())
     }

@@ -13,10 +13,11 @@ use super::{
     ServeArguments,
     dev::Dev,
     report::{Exit, Failure, print},
+    sessions::in_runtime_directory,
 };
 use crate::{
     certs::Identity,
-    config::{Config, file::Settings},
+    config::{Admin, Config, file::Settings},
     server::Server,
     sys,
 };
@@ -37,7 +38,11 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
     } else {
         let mut settings = Settings::new();
         arguments.overrides.lay(&mut settings)?;
-        (settings.finish()?.config, None)
+        let mut config = settings.finish()?.config;
+        if config.admin == Admin::Auto {
+            config.admin = in_runtime_directory().map_or(Admin::Off, Admin::At);
+        }
+        (config, None)
     };
     let identity = Identity::load(&config.certificate)?;
     identity.check(now)?;

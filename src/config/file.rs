@@ -10,7 +10,7 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config,
+    Admin, Config,
     keys::{KEYS, Key, allowed_cpus},
     memory::{
         CONNECTION_STATE, DATAGRAMS_IN, DATAGRAMS_OUT, EARLY_DATAGRAMS, HEAD, HEADS, KEPT_HALVES, RECEIVE_WINDOW, SEND_WINDOW, STALLED,
@@ -126,9 +126,13 @@ impl Settings {
             reader.table("", document.get_ref());
         }
         let base = path.parent().unwrap_or(Path::new(""));
-        for (key, file) in
-            [("certificate.chain", &mut self.config.certificate.chain), ("certificate.key", &mut self.config.certificate.key)]
-        {
+        let mut files =
+            vec![("certificate.chain", &mut self.config.certificate.chain), ("certificate.key", &mut self.config.certificate.key)];
+        files.extend(self.config.log.records.as_mut().map(|file| ("log.records", file)));
+        if let Admin::At(socket) = &mut self.config.admin {
+            files.push(("admin", socket));
+        }
+        for (key, file) in files {
             if matches!(self.sources.get(key), Some(Source::File(from, _)) if from == path) {
                 *file = base.join(&*file);
             }
@@ -328,18 +332,14 @@ impl Reader<'_> {
     }
 }
 
-/// What may be meant by a key nobody knows: one like it beside it, else the same word in another section.
+/// What may be meant by a key nobody knows: the same word in another section, else one like it beside it.
 fn stranger(section: &str, path: &str, name: &str) -> String {
+    if let Some(key) = KEYS.iter().find(|key| key.name() == name) {
+        return format!("`{}`: did you mean `{}`?", path.escape_debug(), key.path);
+    }
     let beside = KEYS.iter().filter(|key| key.section() == section).map(|key| key.path);
     let sections = KEYS.iter().map(Key::section).filter(|other| section.is_empty() && !other.is_empty());
-    let guess = unknown(path, beside.chain(sections));
-    if guess.contains("did you mean") {
-        return guess;
-    }
-    match KEYS.iter().find(|key| key.name() == name) {
-        Some(key) => format!("`{}`: did you mean `{}`?", path.escape_debug(), key.path),
-        None => guess,
-    }
+    unknown(path, beside.chain(sections))
 }
 
 #[cfg(test)]
@@ -397,6 +397,7 @@ http2 = false
 http1 = true
 tls12 = true
 name = "edge-1"
+admin = "run/admin.sock"
 workers = 3
 templates = ["https://relay.example/masque{?target_host,target_port}"]
 [certificate]
@@ -438,6 +439,7 @@ retry = "always"
 socket_buffer = 0x10_0000
 [log]
 privacy = "none"
+records = "/var/log/records.jsonl"
 "#;
 
     #[test]

@@ -3,12 +3,12 @@
 use std::{num::NonZero, thread, time::Duration};
 
 use super::{
-    Config,
+    Admin, Config,
     entries::{rule, token},
     show::{durations, path, quoted, quoted_list, rules, tokens, word},
     values::{
         DENIALS, PRIVACIES, RETRIES, Read, Value, boolean, choice, duration, field_name, list, listen_address, number, parsed,
-        path as file, relay_name, resolver,
+        path as file, relay_name, resolver, text,
     },
 };
 use crate::proto::template::Template;
@@ -141,6 +141,23 @@ pub static KEYS: &[Key] = &[
             Ok(())
         },
         show: |config| quoted_list(&config.templates),
+    },
+    Key {
+        path: "admin",
+        about: "the socket of `masque-relay sessions`, a file; `\"auto\"`: `admin.sock` in `$RUNTIME_DIRECTORY` if that is set; `\"off\"`: none",
+        read: |value, config| {
+            config.admin = match text(value)? {
+                "auto" => Admin::Auto,
+                "off" => Admin::Off,
+                _ => Admin::At(parsed(value, file)?),
+            };
+            Ok(())
+        },
+        show: |config| match &config.admin {
+            Admin::Auto => quoted("auto"),
+            Admin::Off => quoted("off"),
+            Admin::At(socket) => path(socket),
+        },
     },
     Key {
         path: "certificate.chain",
@@ -312,5 +329,14 @@ pub static KEYS: &[Key] = &[
         about: "how much of a target's name is logged: `full`, `domain` (its last two labels), `none`",
         read: |value, config| choice(value, &PRIVACIES).map(|privacy| config.log.privacy = privacy),
         show: |config| word(&PRIVACIES, config.log.privacy),
+    },
+    Key {
+        path: "log.records",
+        about: "a file that gets a line of JSON for every connection that is over, mode 0600; `\"off\"`: none",
+        read: |value, config| {
+            config.log.records = if text(value)? == "off" { None } else { Some(parsed(value, file)?) };
+            Ok(())
+        },
+        show: |config| config.log.records.as_deref().map_or_else(|| quoted("off"), path),
     },
 ];

@@ -224,6 +224,9 @@ impl Scale {
         let by_client = close.filter(|close| close.by == By::Client);
         match self.weighed.hypothesis {
             Hypothesis::H1 => match by_client {
+                Some(close) if close.is_about_the_certificate() => {
+                    self.ruled_out(joined, "relay's record: the client closed for the certificate");
+                }
                 Some(close) if close.is_transport_error() => self.stands(sure, format!("relay's record: {close}")),
                 // RFC 9000 §11 only asks it to say what it found.
                 Some(close) if close.code.is_some() => self.speaks_against(true, format!("relay's record: {close}")),
@@ -248,6 +251,9 @@ impl Scale {
             Hypothesis::H3 => self.connect(joined),
             Hypothesis::H4 => self.refusal(joined),
             Hypothesis::H5 => {
+                if let Some(close) = by_client.filter(|close| close.is_about_the_certificate()) {
+                    self.stands(sure.min(Certainty::Likely), format!("relay's record: {close}"));
+                }
                 self.speaks_against(
                     !record.requests.is_empty(),
                     "relay's record: a request came over this connection, so the client trusted it",
@@ -291,18 +297,11 @@ impl Scale {
         if refused.reset.is_some() {
             return self.stands(seen, "relay's record: and its stream was reset");
         }
-        let closed = record.close.as_ref().filter(|close| close.by == By::Relay).and(record.duration_ms);
-        if let (Some(closed), Some(answered)) = (closed, refused.answered_ms) {
-            let apart = closed - answered;
-            if apart <= ONE_FLIGHT_MS {
-                self.stands(seen, format!("relay's record: and the relay closed the connection {} later", milliseconds(apart)));
-            }
+        if let Some(apart) = record.closed_behind(refused) {
+            self.stands(seen, format!("relay's record: and the relay closed the connection {} later", milliseconds(apart)));
         }
     }
 }
-
-/// What leaves within a millisecond may arrive in one flight.
-const ONE_FLIGHT_MS: f64 = 1.0;
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,7 @@ use super::{Pace, socket::ClientSocket};
 use crate::{
     config::{Config, Retry, memory},
     policy::limits::{ConnectionSlots, Limits},
+    record::{self, Records},
     sys,
 };
 
@@ -130,10 +131,11 @@ pub fn ask_for_buffers(socket: &UdpSocket, bytes: usize) -> io::Result<Option<St
 pub async fn accept(
     endpoint: Endpoint,
     limits: Arc<Limits>,
+    records: Arc<Records>,
     retry: Retry,
     draining: CancellationToken,
     gone: CancellationToken,
-    mut admit: impl FnMut(quinn::Connecting, ConnectionSlots),
+    mut admit: impl FnMut(quinn::Connecting, ConnectionSlots, record::Open),
 ) {
     let mut pace = Pace::new(UNPROVEN, Instant::now());
     loop {
@@ -142,8 +144,10 @@ pub async fn accept(
             () = gone.cancelled() => return,
         };
         let Some(incoming) = incoming else { return };
-        let source = incoming.remote_address().ip();
+        let address = incoming.remote_address();
+        let source = address.ip();
         if draining.is_cancelled() {
+            records.turn_away(address, "the relay is drained");
             incoming.refuse();
             continue;
         }
@@ -154,6 +158,7 @@ pub async fn accept(
             Retry::Always => !proven,
         };
         if must_prove && incoming.may_retry() {
+            records.turn_away(address, "retry");
             if let Err(error) = incoming.retry() {
                 debug!(%source, %error, "an address could not be asked for its proof");
             }
@@ -161,11 +166,18 @@ pub async fn accept(
         }
         match limits.connection(source) {
             Ok(slots) => match incoming.accept() {
-                Ok(connecting) => admit(connecting, slots),
+                Ok(connecting) => {
+                    let record = records.begin(address);
+                    if proven {
+                        record.log().proven();
+                    }
+                    admit(connecting, slots, record);
+                }
                 Err(error) => debug!(%source, %error, "a connection could not be accepted"),
             },
             Err(why) => {
                 debug!(%source, why, "a connection was refused");
+                records.turn_away(address, &format!("limit reached: {why}"));
                 incoming.refuse();
             }
         }

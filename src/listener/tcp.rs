@@ -15,8 +15,11 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::policy::limits::{ConnectionSlots, Limits};
-pub use wire::{Outbox, Wire};
+use crate::{
+    policy::limits::{ConnectionSlots, Limits},
+    record::Records,
+};
+pub use wire::{Counted, Outbox, Wire};
 
 /// Connections the kernel completes before the relay has taken them.
 const BACKLOG: i32 = 1024;
@@ -48,6 +51,7 @@ pub fn bind(address: SocketAddr, share_port: bool) -> io::Result<TcpListener> {
 pub async fn accept(
     listener: tokio::net::TcpListener,
     limits: Arc<Limits>,
+    records: Arc<Records>,
     draining: CancellationToken,
     mut admit: impl FnMut(TcpStream, SocketAddr, ConnectionSlots),
 ) {
@@ -62,7 +66,10 @@ pub async fn accept(
                     Ok(()) => admit(stream, source, slots),
                     Err(error) => debug!(%source, %error, "a connection could not be accepted"),
                 },
-                Err(why) => debug!(%source, why, "a connection was refused"),
+                Err(why) => {
+                    debug!(%source, why, "a connection was refused");
+                    records.turn_away(source, &format!("limit reached: {why}"));
+                }
             },
             Err(error) if is_the_clients(&error) => debug!(%error, "a connection was gone before it was accepted"),
             Err(error) => {

@@ -63,6 +63,8 @@ impl Client {
     /// either; a relay that rejects the data makes all its streams end.
     pub async fn open(mut options: Options) -> Result<Self, ProbeError> {
         let tls = options.tls()?;
+        // The first randomness a process draws takes tens of milliseconds, which must not be read as the relay's. (Should there be none, TLS says so.)
+        aws_lc_rs::rand::fill(&mut [0]).ok();
         let mut last = ProbeError::Options("an empty list of addresses");
         for address in options.addresses.clone() {
             match Self::open_at(address, &tls, Arc::new(Shared::new(options.clone()))).await {

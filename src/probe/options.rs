@@ -14,7 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{Http, ProbeError, pin::Pinned, tickets::Tickets, url};
+use super::{Http, ProbeError, picky::Picky, pin::Pinned, tickets::Tickets, url};
 use crate::proto::{
     head::Head,
     settings::{H3_DATAGRAM, Settings},
@@ -69,6 +69,8 @@ pub struct Options {
     pub keep_alive: Option<Duration>,
     /// UDP payload of our first packets, 1200..=1452.
     pub initial_mtu: u16,
+    /// Whether the relay's transport parameters are refused, whatever they are: the connection ends with TRANSPORT_PARAMETER_ERROR.
+    pub refuse_parameters: bool,
     /// Whether larger packets are tried.
     pub mtu_discovery: bool,
     /// The application protocol offered; `None` is that of [`Self::http`].
@@ -127,6 +129,7 @@ impl Options {
             idle: Some(Duration::from_mins(2)),
             keep_alive: None,
             initial_mtu: 1350,
+            refuse_parameters: false,
             mtu_discovery: true,
             alpn: None,
             max_head: 64 << 10,
@@ -216,7 +219,11 @@ impl Options {
 
     pub(super) fn quic(&self, tls: Arc<rustls::ClientConfig>) -> Result<quinn::ClientConfig, ProbeError> {
         let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 has the suite that Initial packets need");
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        let mut config = if self.refuse_parameters {
+            quinn::ClientConfig::new(Arc::new(Picky(Arc::new(crypto))))
+        } else {
+            quinn::ClientConfig::new(Arc::new(crypto))
+        };
         config.transport_config(Arc::new(self.transport()?));
         Ok(config)
     }

@@ -1,8 +1,8 @@
 //! Why a relay does not start, and what to do about it.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
-use crate::certs::CertError;
+use crate::{admin::AdminError, certs::CertError};
 
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,17 @@ pub enum StartError {
     /// The system's resolver configuration cannot be read.
     #[error("cannot read the system's DNS configuration")]
     Dns {
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no admin socket.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The file for records cannot be opened.
+    #[error("cannot open the file for records {}", path.display())]
+    Records {
+        /// Which.
+        path: PathBuf,
         /// Why.
         source: io::Error,
     },
@@ -65,6 +76,8 @@ impl StartError {
                 Some("`masque-relay cert token` makes a token and its line of configuration; `--open` lets everybody in".into())
             }
             Self::Dns { .. } => Some("name the servers yourself: `dns.servers = [\"192.0.2.53:53\"]`".into()),
+            Self::Admin(error) => error.hint(),
+            Self::Records { .. } => Some("`log.records` names it; the user that runs the relay must be allowed to write there".into()),
             Self::Bind { .. } | Self::Quic(_) | Self::Worker { .. } => None,
         }
     }

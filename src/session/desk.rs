@@ -24,11 +24,16 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 use tokio::sync::watch;
 
 use super::link::Link;
-use crate::proto::{frame, settings::Settings, write_varint};
+use crate::{
+    diagnosis::{By, record::Act},
+    proto::{frame, settings::Settings, write_varint},
+    record::{Critical, What},
+};
 use inbound::{Breach, Inbound};
 
 /// The control plane of one connection. Must be driven for as long as the connection lives.
@@ -53,7 +58,11 @@ struct Shared {
     control: OnceLock<Arc<Mutex<Outbound>>>,
     /// The client's QPACK streams, which h3 opens and never reads.
     watched: Mutex<Vec<Peer>>,
+    /// Resolve when the client stops one of our critical streams, with its name.
+    stops: Mutex<FuturesUnordered<Stop>>,
 }
+
+type Stop = Pin<Box<dyn Future<Output = Option<&'static str>> + Send>>;
 
 impl Desk {
     /// Opens our unidirectional streams and writes SETTINGS. Needs the peer's transport parameters: only after
@@ -64,6 +73,7 @@ impl Desk {
             settings: watch::Sender::new(None),
             control: OnceLock::new(),
             watched: Mutex::new(Vec::new()),
+            stops: Mutex::default(),
         });
         let transport = Transport {
             uni: h3_quinn::Connection::new((*link).clone()),
@@ -95,12 +105,35 @@ impl Desk {
                 return Poll::Ready(Over);
             }
         }
+        while let Poll::Ready(Some(stopped)) = lock(&self.shared.stops).poll_next_unpin(cx) {
+            if let Some(stream) = stopped {
+                self.shared.critical(By::Client, Act::Stopped, stream);
+            }
+        }
         self.shared.flush_control(cx);
         Poll::Pending
     }
 }
 
 impl Shared {
+    /// Notes the end of a critical stream, ours or the client's.
+    fn critical(&self, by: By, act: Act, stream: &'static str) {
+        self.link.note(0, What::Critical(Box::new(Critical { by, act, stream })));
+    }
+
+    fn closed_by_client(&self, stream: &Inbound, act: Act, breach: Breach) -> Breach {
+        if let Some(name) = stream.critical() {
+            self.critical(By::Client, act, name);
+        }
+        breach
+    }
+
+    /// Looks out for the client's STOP_SENDING on one of ours.
+    fn watch_stop(&self, stream: &quinn::SendStream, name: &'static str) {
+        let stopped = stream.stopped();
+        lock(&self.stops).push(Box::pin(async move { stopped.await.ok().flatten().map(|_| name) }));
+    }
+
     /// Sends what waits on our control stream as far as the client's credit goes.
     fn flush_control(&self, cx: &mut Context<'_>) {
         if let Some(outbound) = self.control.get() {
@@ -157,7 +190,7 @@ impl<B: Buf> quic::OpenStreams<B> for Transport {
         if settings.is_some() {
             self.shared.control.get_or_init(|| Arc::clone(&outbound));
         }
-        Poll::Ready(Ok(Uni { outbound, settings }))
+        Poll::Ready(Ok(Uni { outbound, settings, shared: Arc::clone(&self.shared), named: false }))
     }
 
     fn close(&mut self, code: h3::error::Code, reason: &[u8]) {
@@ -272,6 +305,9 @@ impl Outbound {
 struct Uni {
     outbound: Arc<Mutex<Outbound>>,
     settings: Option<Settings>,
+    shared: Arc<Shared>,
+    /// Its type is known.
+    named: bool,
 }
 
 impl<B: Buf> quic::SendStream<B> for Uni {
@@ -282,6 +318,9 @@ impl<B: Buf> quic::SendStream<B> for Uni {
     fn send_data<T: Into<WriteBuf<B>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
         let mut outbound = lock(&self.outbound);
         if let Some(settings) = self.settings.take() {
+            self.named = true;
+            self.shared.watch_stop(&outbound.stream, "control");
+            self.shared.link.log().settings_sent(&settings.0);
             // The stream's type is 0x00 (RFC 9114 §6.2.1).
             outbound.queue.extend_from_slice(&[0x00]);
             outbound.queue.extend_from_slice(&frame::encode(frame::SETTINGS, &settings.encode()));
@@ -289,6 +328,13 @@ impl<B: Buf> quic::SendStream<B> for Uni {
         }
         let mut written: WriteBuf<B> = data.into();
         let bytes = written.copy_to_bytes(written.remaining());
+        if !std::mem::replace(&mut self.named, true) {
+            match bytes.first() {
+                Some(0x02) => self.shared.watch_stop(&outbound.stream, "encoder"),
+                Some(0x03) => self.shared.watch_stop(&outbound.stream, "decoder"),
+                _ => {}
+            }
+        }
         outbound.queue.extend_from_slice(&bytes);
         Ok(())
     }
@@ -322,11 +368,11 @@ impl Peer {
                 Ok(Some(chunk)) => self.inbound.feed(chunk),
                 Ok(None) => match self.inbound.ended() {
                     Ok(()) => return Poll::Ready(Ok(None)),
-                    Err(breach) => Err(breach),
+                    Err(breach) => Err(self.shared.closed_by_client(&self.inbound, Act::Finished, breach)),
                 },
                 Err(error @ StreamErrorIncoming::StreamTerminated { .. }) => match self.inbound.ended() {
                     Ok(()) => return Poll::Ready(Err(error)),
-                    Err(breach) => Err(breach),
+                    Err(breach) => Err(self.shared.closed_by_client(&self.inbound, Act::Reset, breach)),
                 },
                 Err(error) => return Poll::Ready(Err(error)),
             };
@@ -339,6 +385,7 @@ impl Peer {
                 }
             };
             if let Some(settings) = self.inbound.settings() {
+                self.shared.link.log().settings_received(&settings.0);
                 self.shared.settings.send_replace(Some(settings));
             }
             if !visible.is_empty() {
@@ -377,6 +424,9 @@ impl quic::RecvStream for Peer {
 
     fn stop_sending(&mut self, code: u64) {
         if let Some(stream) = &mut self.stream {
+            if let Some(critical) = self.inbound.critical() {
+                self.shared.critical(By::Relay, Act::Stopped, critical);
+            }
             quic::RecvStream::stop_sending(stream, code);
         }
     }

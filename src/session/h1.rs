@@ -10,15 +10,18 @@ mod head;
 use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info};
 
-use super::{Client, Worker, ms, tcp::Accepted};
+use super::{Client, Worker, summary, tcp::Accepted};
+use crate::diagnosis::{By, Close};
 use exchange::H1Exchange;
 use head::Read;
 
+/// Why a connection ends that has carried its request.
+const OVER: &str = "its one request is over";
+
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
-    let Accepted { stream, outbox, address, unauthenticated, started, deadline } = accepted;
+    let Accepted { stream, outbox, address, unauthenticated, record, deadline } = accepted;
     let _open = worker.metrics.connection_open();
     let (mut read, write) = tokio::io::split(stream);
     let deadline = deadline.min(Instant::now() + worker.config.timeouts.head);
@@ -27,7 +30,9 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
         () = sleep_until(deadline) => Read::Nothing("no request in time".into()),
         () = worker.draining.cancelled() => Read::Nothing("the relay is drained".into()),
     };
-    let client = Client { address, http: "h1", full: false };
+    let client = Client { address, http: "h1", full: false, log: Arc::clone(record.log()) };
+    record.log().opened(0);
+    let orderly = |why: &str| Close { by: By::Relay, layer: None, code: None, reason: why.into() };
     match head {
         Read::Whole { head, left } => {
             let exchange = H1Exchange::new(head, (read, left), write, outbox, worker.config.timeouts.capsule_stall);
@@ -37,7 +42,7 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
             let exchange = H1Exchange::refusing(read, write, outbox);
             super::refuse(exchange, client, &refusal, &worker).await;
         }
-        Read::Nothing(why) => return debug!(client = %address, http = "h1", ms = ms(started), why, "connection closed"),
+        Read::Nothing(why) => return summary::handshake_failed("h1", record, &why, orderly(&why)),
     }
-    info!(client = %address, http = "h1", ms = ms(started), requests = 1, why = "its one request is over", "connection closed");
+    summary::connection_closed("h1", record, 1, OVER, orderly(OVER));
 }

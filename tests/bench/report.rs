@@ -15,6 +15,8 @@ pub(crate) struct Report {
     rows: Vec<(&'static Row, Vec<Result<Figure, String>>)>,
     /// Medians of the run that `--against` names.
     rival: HashMap<String, f64>,
+    /// What the rival needed that is measured beside.
+    beside: HashMap<&'static str, Vec<Result<Figure, String>>>,
     /// Figures that mean nothing are not judged.
     quick: bool,
 }
@@ -40,14 +42,25 @@ impl Report {
                 }
             }
         }
-        Ok(Self { rows: rows.iter().map(|row| (*row, Vec::new())).collect(), rival, quick })
+        Ok(Self { rows: rows.iter().map(|row| (*row, Vec::new())).collect(), rival, beside: HashMap::new(), quick })
     }
 
     /// Adds a run; scales it to the row's unit.
     pub(crate) fn add(&mut self, name: &str, run: Result<Figure, Failure>) {
         let Some((row, runs)) = self.rows.iter_mut().find(|(row, _)| row.name == name) else { return };
-        let scaled = run.map(|figure| Figure { cost: figure.cost * row.unit.scale(), ..figure });
-        runs.push(scaled.map_err(|error| error.to_string()));
+        runs.push(scaled(row, run));
+    }
+
+    /// Adds a run of the rival's. One that fails is told, and is no failure of this bench.
+    pub(crate) fn add_rival(&mut self, name: &str, run: Result<Figure, Failure>) {
+        let Some((row, _)) = self.rows.iter().find(|(row, _)| row.name == name) else { return };
+        self.beside.entry(row.name).or_default().push(scaled(row, run));
+    }
+
+    /// The rival's median, in the row's unit.
+    fn rival(&self, row: &Row) -> Option<f64> {
+        let beside = self.beside.get(row.name).and_then(|runs| Some(median(runs)?.figure.cost));
+        beside.or_else(|| self.rival.get(row.name).copied())
     }
 
     /// What failed, with its row.
@@ -94,7 +107,7 @@ impl Report {
                 if runs.len() > 1 { format!("{} – {}", number(least), number(most)) } else { String::new() },
                 share(figure.user, 0),
                 ratio(self.floor(row).map(|floor| figure.cost / floor)),
-                ratio(self.rival.get(row.name).map(|rival| figure.cost / rival)),
+                ratio(self.rival(row).map(|rival| figure.cost / rival)),
                 limits(row),
                 self.judgement(row, figure.cost),
                 figure.rate.map_or_else(String::new, |rate| format!("{} {}", number(rate), row.unit.rate())),
@@ -110,7 +123,7 @@ impl Report {
 
     /// Without what only whoever measures wants to know.
     pub(crate) fn markdown(&self) -> String {
-        let mut table = "| | measured | bound (goal) | × floor |\n| --- | --- | --- | --- |\n".to_owned();
+        let mut table = "| | measured | bound (goal) | × floor | rival |\n| --- | --- | --- | --- | --- |\n".to_owned();
         for (row, runs) in &self.rows {
             let Some(Median { figure, .. }) = median(runs) else { continue };
             let trip = match (row.unit, figure.p50) {
@@ -119,7 +132,8 @@ impl Report {
             };
             let floor = self.floor(row).map_or_else(|| "–".into(), |floor| format!("{:.2}", figure.cost / floor));
             let limits = Some(limits(row)).filter(|limits| !limits.is_empty()).unwrap_or_else(|| "–".into());
-            writeln!(table, "| {} | {} {}{trip} | {limits} | {floor} |", row.name, number(figure.cost), row.unit.name())
+            let rival = self.rival(row).map_or_else(|| "–".into(), |rival| format!("{} ({:.2} ×)", number(rival), figure.cost / rival));
+            writeln!(table, "| {} | {} {}{trip} | {limits} | {floor} | {rival} |", row.name, number(figure.cost), row.unit.name())
                 .expect("a String takes all");
         }
         table
@@ -137,7 +151,8 @@ impl Report {
                 "least": median.as_ref().map(|median| median.least),
                 "most": median.as_ref().map(|median| median.most),
                 "times_floor": median.as_ref().and_then(|median| Some(median.figure.cost / self.floor(row)?)),
-                "times_rival": median.as_ref().and_then(|median| Some(median.figure.cost / self.rival.get(row.name)?)),
+                "times_rival": median.as_ref().and_then(|median| Some(median.figure.cost / self.rival(row)?)),
+                "rival": self.rival(row),
                 "runs": runs.iter().flatten().collect::<Vec<_>>(),
                 "failures": runs.iter().filter_map(|run| run.as_ref().err()).collect::<Vec<_>>(),
             })
@@ -158,7 +173,7 @@ impl Report {
             _ if self.quick => None,
             Limit::None => None,
             Limit::At(limit) => Some(limit),
-            Limit::Times(times) => self.rival.get(row.name).map(|rival| rival * times),
+            Limit::Times(times) => self.rival(row).map(|rival| rival * times),
         };
         match (known(row.bound), known(row.goal)) {
             (_, Some(goal)) if cost <= goal => "goal",
@@ -167,6 +182,11 @@ impl Report {
             (None, _) => "",
         }
     }
+}
+
+/// A run in its row's unit.
+fn scaled(row: &Row, run: Result<Figure, Failure>) -> Result<Figure, String> {
+    run.map(|figure| Figure { cost: figure.cost * row.unit.scale(), ..figure }).map_err(|error| error.to_string())
 }
 
 fn median(runs: &[Result<Figure, String>]) -> Option<Median<'_>> {

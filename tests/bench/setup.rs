@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use masque_relay::probe::{Client, Http, Options, UdpTunnel};
+use masque_relay::{
+    ended::Reset,
+    probe::{Client, Http, Options, UdpTunnel},
+};
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use crate::{
@@ -31,15 +34,14 @@ pub(crate) async fn connections(subject: &Subject, http: Http, post_quantum: boo
     .await
 }
 
-/// New UDP tunnels on one connection, each ended at once.
+/// New UDP tunnels on one connection, each cancelled at once: what a client does whose TCP connection won.
 pub(crate) async fn udp_tunnels(subject: &Subject, http: Http, count: u64) -> Result<Figure, Failure> {
     let target = Socket::bind()?.address()?;
     let (host, client) = (target.ip().to_string(), subject.client(http).await?);
     repeat(subject, count, async || {
         let mut tunnel = client.connect_udp(&host, target.port()).await?;
-        tunnel.finish()?;
-        tunnel.ended().await;
-        Ok(())
+        tunnel.reset_as(Reset::Cancelled)?;
+        Ok(tunnel.stop_as(Reset::Cancelled)?)
     })
     .await
 }

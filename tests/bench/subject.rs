@@ -16,7 +16,7 @@ use masque_relay::{
 };
 use tempfile::TempDir;
 
-use crate::{Failure, floor::Floor, options::Arguments};
+use crate::{Failure, envoy, floor::Floor, options::Arguments};
 
 /// What all subjects need: certificates, and a core for each side.
 pub(crate) struct Ground<'a> {
@@ -33,6 +33,8 @@ pub(crate) struct Ground<'a> {
 pub(crate) enum On {
     /// The relay, ours or the peer.
     Relay,
+    /// The rival that `--envoy` brings.
+    Envoy,
     /// The same work without a relay.
     Floor(Floor),
 }
@@ -87,6 +89,7 @@ impl<'a> Ground<'a> {
                 command = Command::new(env!("CARGO_BIN_EXE_masque-relay"));
                 command.args(["serve", "--config", "relay.toml"]);
             }
+            (On::Envoy, _) => return self.envoy().await,
             (On::Floor(floor), _) => {
                 command = Command::new(std::env::current_exe()?);
                 command.args(["--serve-floor", floor.name()]);
@@ -95,20 +98,10 @@ impl<'a> Ground<'a> {
         let log = self.files.path().join("log");
         // Not the environment of whoever runs this: it may configure the relay.
         command.env_clear().current_dir(&self.files).stdout(Stdio::piped()).stderr(File::create(&log)?);
-        sys::pin_to(self.core)?;
-        let started = command.spawn();
-        sys::pin_to(self.own)?;
-        let mut child = started?;
-
+        let mut child = self.start(&mut command)?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("it was not piped")?).read_line(&mut line)?;
-        let mut subject = Subject {
-            on,
-            pid: child.id(),
-            quick: self.arguments.quick,
-            options: Options::new(([127, 0, 0, 1], 0).into(), NAME),
-            child: Some(child),
-        };
+        let mut subject = self.of(on, child);
         let Some(url) = line.strip_prefix("ready ") else {
             return Err(format!("{on:?} does not start: {line}{}", fs::read_to_string(log)?).into());
         };
@@ -117,6 +110,40 @@ impl<'a> Ground<'a> {
         subject.options.bearer(TOKEN);
         adjust(&mut subject.options);
         Ok(subject)
+    }
+
+    async fn envoy(&self) -> Result<Subject, Failure> {
+        let port = envoy::free_port()?;
+        let [config, log] = ["envoy.json", "envoy.log"].map(|name| self.files.path().join(name));
+        let [chain, key] = ["chain.pem", "key.pem"].map(|name| self.files.path().join(name));
+        fs::write(&config, envoy::config(port, &chain, &key).to_string())?;
+        let mut command = Command::new(envoy::fetch()?);
+        command.arg("--config-path").arg(config).args(["--concurrency", "1", "--log-level", "error"]);
+        command.args(["--disable-hot-restart"]).stdout(Stdio::null()).stderr(File::create(&log)?);
+        let mut subject = self.of(On::Envoy, self.start(&mut command)?);
+        let child = subject.child.as_mut().ok_or("it was started")?;
+        envoy::wait(port, child).await.map_err(|error| format!("{error}\n{}", fs::read_to_string(log).unwrap_or_default()))?;
+        subject.options = Options::resolve(&format!("https://{NAME}:{port}")).await?;
+        subject.options.trust_pem(&fs::read(self.files.path().join("ca.pem"))?)?;
+        adjust(&mut subject.options);
+        // Its own packets grow to the length of the client's first ones, which a hello with a post-quantum key share fills; 1200-byte payloads would
+        // not fit otherwise.
+        (subject.options.initial_mtu, subject.options.post_quantum) = (1350, true);
+        Ok(subject)
+    }
+
+    /// On the core where subjects run.
+    fn start(&self, command: &mut Command) -> Result<Child, Failure> {
+        sys::pin_to(self.core)?;
+        let started = command.spawn();
+        sys::pin_to(self.own)?;
+        Ok(started?)
+    }
+
+    /// Ends `child` with the subject, whatever goes wrong from here on.
+    fn of(&self, on: On, child: Child) -> Subject {
+        let options = Options::new(([127, 0, 0, 1], 0).into(), NAME);
+        Subject { on, pid: child.id(), quick: self.arguments.quick, options, child: Some(child) }
     }
 
     async fn peer(&self, url: &str) -> Result<Subject, Failure> {
@@ -194,7 +221,7 @@ impl Subject {
 
     /// Packets that it forwards for one echo: out and back, where a floor answers at once.
     pub(crate) fn hops(&self) -> f64 {
-        if self.on == On::Relay { 2.0 } else { 1.0 }
+        if matches!(self.on, On::Floor(_)) { 1.0 } else { 2.0 }
     }
 }
 

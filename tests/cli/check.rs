@@ -63,6 +63,7 @@ fn what_is_meant_is_shown_with_its_sources() {
     name = "masque-relay"                         # default
     workers = 3                                   # flag --workers
     templates = []                                # default
+    admin = "auto"                                # default
 
     [certificate]
     chain = "certs/cert.pem"                      # relay.toml line 6
@@ -113,6 +114,7 @@ fn what_is_meant_is_shown_with_its_sources() {
 
     [log]
     privacy = "domain"                            # default
+    records = "off"                               # default
 
     # worst-case memory: 1.2 TiB, kernel buffers not counted
     #   = 10000 connections × 130.1 MiB + 100000 tunnels × 136 KiB + 3 workers × 8 MiB

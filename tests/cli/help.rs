@@ -2,11 +2,12 @@
 
 use crate::Home;
 
-const PAGES: [&[&str]; 16] = [
+const PAGES: [&[&str]; 17] = [
     &["--help"],
     &["serve", "--help"],
     &["check", "--help"],
     &["probe", "--help"],
+    &["sessions", "--help"],
     &["explain", "--help"],
     &["cert", "--help"],
     &["cert", "ca", "--help"],
@@ -42,12 +43,13 @@ fn the_commands() {
     Usage: masque-relay <COMMAND>
 
     Commands:
-      serve    Run the relay
-      check    Check a configuration, or a running relay, without starting one
-      cert     Make and inspect certificates and tokens
-      profile  Write what devices are told: configuration profile, declaration, Swift; and check one
-      probe    Open one tunnel through a relay, on stdin and stdout
-      explain  Explain a log of Apple's client: what it shows, and what would settle the rest
+      serve     Run the relay
+      check     Check a configuration, or a running relay, without starting one
+      cert      Make and inspect certificates and tokens
+      profile   Write what devices are told: configuration profile, declaration, Swift; and check one
+      probe     Open one tunnel through a relay, on stdin and stdout
+      sessions  Show the connections of a running relay, and what happened on one
+      explain   Explain a log of Apple's client: what it shows, and what would settle the rest
 
     Options:
       -h, --help     Print help

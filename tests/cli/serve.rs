@@ -1,5 +1,7 @@
 //! `serve`, `probe` and `check --health`: a real relay as its own process.
 
+mod sessions;
+
 use std::{
     collections::HashSet,
     fs,
@@ -148,7 +150,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 fn dev_prints_what_to_try() {
     let home = Home::new();
     let mut relay = Relay::dev(&home);
-    relay.process.hears("--http 2");
+    relay.process.hears("masque-relay sessions");
     let text: Vec<_> = relay.process.talk.iter().filter(|line| !line.starts_with('{')).cloned().collect();
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r":\d+", ":PORT");
@@ -168,6 +170,7 @@ fn dev_prints_what_to_try() {
           echo hello | masque-relay probe https://127.0.0.1:PORT --ca certs/dev/ca.pem --token-file certs/dev/token --tcp 127.0.0.1:PORT
           echo hello | masque-relay probe https://127.0.0.1:PORT --ca certs/dev/ca.pem --token-file certs/dev/token --udp 127.0.0.1:PORT
           echo hello | masque-relay probe https://127.0.0.1:PORT --http 2 --ca certs/dev/ca.pem --token-file certs/dev/token --udp 127.0.0.1:PORT
+          masque-relay sessions
         ");
     });
 }

@@ -49,6 +49,12 @@ mod tcp;
 mod lifecycle;
 
 #[cfg(test)]
+mod record;
+
+#[cfg(test)]
+mod admin;
+
+#[cfg(test)]
 mod h2;
 
 #[cfg(test)]

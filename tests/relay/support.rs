@@ -41,6 +41,7 @@ use std::{
 use aws_lc_rs::digest;
 use masque_relay::{
     config::{Config, Token},
+    diagnosis::Record,
     metrics::Snapshot,
     probe::{Http, Options},
     server::{Counters, Server},
@@ -210,6 +211,17 @@ impl Relay {
     /// Each worker's counters now.
     pub(crate) fn workers(&self) -> Vec<Snapshot> {
         self.counters.by_worker()
+    }
+
+    /// The records of connections now.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.server.as_ref().map(Server::records).unwrap_or_default()
+    }
+
+    /// Waits for a record of which this holds.
+    pub(crate) async fn recorded(&self, what: &str, right: impl Fn(&Record) -> bool) -> Record {
+        until(what, || self.records(), |records| records.iter().any(&right)).await;
+        self.records().into_iter().find(&right).expect("just seen, and what is right of a record stays so")
     }
 
     /// The server itself, to drain it in the middle of a test; nothing but [`Self::finish`] is of use afterwards.

@@ -8,7 +8,10 @@ use std::{
     io::{self, IoSlice},
     net::Shutdown,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -48,7 +51,19 @@ pub struct Outbox(Arc<Out>);
 #[derive(Debug)]
 struct Out {
     socket: TcpStream,
+    counted: Arc<Counted>,
     gathered: Mutex<Gathered>,
+}
+
+/// Bytes that went through a client's socket: received, and sent.
+#[derive(Debug, Default)]
+pub struct Counted([AtomicU64; 2]);
+
+impl Counted {
+    /// So far.
+    pub fn now(&self) -> [u64; 2] {
+        self.0.each_ref().map(|count| count.load(Relaxed))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,12 +91,17 @@ enum Receives {
 impl Wire {
     /// Around a connected socket; everything is sent at once until [`Outbox::gather`].
     pub fn new(stream: TcpStream) -> (Self, Outbox) {
-        let out = Outbox(Arc::new(Out { socket: stream, gathered: Mutex::default() }));
+        let out = Outbox(Arc::new(Out { socket: stream, counted: Arc::default(), gathered: Mutex::default() }));
         (Self { ahead: BytesMut::new(), size: ReadSize::default(), out: out.clone() }, out)
     }
 }
 
 impl Outbox {
+    /// What goes through; does not keep the socket open.
+    pub fn counted(&self) -> Arc<Counted> {
+        Arc::clone(&self.0.counted)
+    }
+
     /// From now on writes wait for [`Self::poll_send`].
     pub fn gather(&self) {
         self.0.lock().gathering = true;
@@ -142,6 +162,7 @@ impl Out {
             ready!(self.socket.poll_write_ready(cx))?;
             match self.socket.try_write_vectored(bufs) {
                 Ok(written) => {
+                    self.counted.0[1].fetch_add(written as u64, Relaxed);
                     if written < bufs.iter().map(|buf| buf.len()).sum() {
                         self.is_dry(Interest::WRITABLE);
                     }
@@ -160,6 +181,7 @@ impl Out {
             let mut bytes = BytesMut::with_capacity(most);
             match self.socket.try_read_buf(&mut bytes) {
                 Ok(read) => {
+                    self.counted.0[0].fetch_add(read as u64, Relaxed);
                     if (1..most).contains(&read) {
                         self.is_dry(Interest::READABLE);
                     }

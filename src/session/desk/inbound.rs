@@ -88,6 +88,16 @@ impl Inbound {
         self.settings.take()
     }
 
+    /// What is called critical of it (RFC 9114 §6.2.1, RFC 9204 §4.2).
+    pub(super) const fn critical(&self) -> Option<&'static str> {
+        match self.kind {
+            Kind::Control(_) => Some("control"),
+            Kind::Encoder => Some("encoder"),
+            Kind::Decoder { .. } => Some("decoder"),
+            Kind::Unknown | Kind::Other => None,
+        }
+    }
+
     /// Whether this is a QPACK stream, which h3 would leave unread.
     pub(super) fn is_qpack(&self) -> bool {
         matches!(self.kind, Kind::Encoder | Kind::Decoder { .. })

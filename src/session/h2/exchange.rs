@@ -14,10 +14,11 @@ use h2::{RecvStream, ext::Protocol, server::SendResponse};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request::Parts};
 use tokio::time::timeout;
 
-use super::halves::{H2Read, H2Write, ended};
+use super::halves::{H2Read, H2Write, Pen, ended};
 use crate::{
     ended::Ended,
     proto::head::Head,
+    record::Log,
     session::{
         DISCARDED, DISCARDING, Exchange,
         capsules::{CapsuleLane, bare},
@@ -31,6 +32,7 @@ pub(super) struct H2Exchange {
     head: Head,
     respond: SendResponse<Bytes>,
     body: RecvStream,
+    log: Arc<Log>,
     /// Counts those that were cancelled.
     cancelled: Arc<AtomicU32>,
     share: Share,
@@ -41,17 +43,20 @@ impl H2Exchange {
     pub(super) fn new(
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
+        log: Arc<Log>,
         cancelled: Arc<AtomicU32>,
         share: Share,
         capsule_stall: Duration,
     ) -> Self {
         let (parts, body) = request.into_parts();
-        Self { head: head(&parts), respond, body, cancelled, share, capsule_stall }
+        log.opened(respond.stream_id().as_u32().into());
+        Self { head: head(&parts), respond, body, log, cancelled, share, capsule_stall }
     }
 
     fn accept(mut self, answer: &Head) -> Result<(H2Read, H2Write), Ended> {
         let send = self.respond.send_response(response(answer), false).map_err(|error| ended(&error))?;
-        Ok((H2Read::new(self.body, self.respond, self.share), H2Write::new(send)))
+        let pen = Pen::new(self.log, self.respond.stream_id().as_u32().into());
+        Ok((H2Read::new(self.body, self.respond, self.share, pen.clone()), H2Write::new(send, pen)))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,9 +12,11 @@ use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream, server::SendResponse};
 
 use crate::{
+    diagnosis::{By, record::Act},
     ended::{Ended, Reset},
     listener::tcp::broke,
     proto::codes::h2_name,
+    record::{Log, What},
     session::{capsules::PollWrite, window::Share},
     tunnel::{ClientRead, ClientWrite, HEADROOM},
 };
@@ -27,22 +30,44 @@ pub(crate) struct H2Read {
     /// Only to reset the stream when the other half has finished.
     respond: SendResponse<Bytes>,
     share: Share,
+    pen: Pen,
 }
 
 /// The relay's half.
 pub(crate) struct H2Write {
     stream: SendStream<Bytes>,
+    pen: Pen,
+}
+
+/// Notes the clean ends of a stream; the others follow from why its tunnel ended.
+#[derive(Clone, Debug)]
+pub(super) struct Pen {
+    log: Arc<Log>,
+    stream: u64,
+}
+
+impl Pen {
+    pub(super) fn new(log: Arc<Log>, stream: u64) -> Self {
+        Self { log, stream }
+    }
+
+    fn finished(&self, by: By) {
+        self.log.note(self.stream, What::End { by, act: Act::Finished, code: None });
+    }
 }
 
 impl H2Read {
-    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>, share: Share) -> Self {
-        Self { body, respond, share }
+    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>, share: Share, pen: Pen) -> Self {
+        Self { body, respond, share, pen }
     }
 
     /// RFC 9113 §8.5: behind DATA there may be nothing but END_STREAM.
     async fn end(&mut self) -> Result<bool, Ended> {
         match poll_fn(|cx| self.body.poll_trailers(cx)).await {
-            Ok(None) => Ok(false),
+            Ok(None) => {
+                self.pen.finished(By::Client);
+                Ok(false)
+            }
             Ok(Some(_)) => Err(Ended::Malformed("trailers in a tunnel")),
             Err(error) => Err(ended(&error)),
         }
@@ -92,8 +117,8 @@ impl ClientRead for H2Read {
 }
 
 impl H2Write {
-    pub(super) fn new(stream: SendStream<Bytes>) -> Self {
-        Self { stream }
+    pub(super) fn new(stream: SendStream<Bytes>, pen: Pen) -> Self {
+        Self { stream, pen }
     }
 
     /// How many of `wanted` bytes may be sent now.
@@ -124,6 +149,7 @@ impl ClientWrite for H2Write {
     }
 
     async fn finish(&mut self) -> Result<(), Ended> {
+        self.pen.finished(By::Relay);
         self.stream.send_data(Bytes::new(), true).map_err(|error| ended(&error))
     }
 

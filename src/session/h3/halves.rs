@@ -16,8 +16,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 
 use crate::{
+    diagnosis::{By, record::Act},
     ended::{Ended, Reset},
     proto::frame::{Body, FrameError},
+    record::What,
     session::{
         link::{Link, varint},
         window::Share,
@@ -80,25 +82,35 @@ impl SendHalf {
     /// A clean end.
     pub(super) fn finish(&mut self) {
         // The stream can only be closed already, by the client's STOP_SENDING: then there is nothing left to end.
-        self.stream.finish().unwrap_or_default();
+        if self.stream.finish().is_ok() {
+            note(&self.link, self.id(), By::Relay, Act::Finished, None);
+        }
         self.over = true;
         self.finished.store(true, Relaxed);
     }
 
     /// Breaks off, unless it has ended.
     pub(super) fn reset(&mut self, reset: Reset) {
-        if !std::mem::replace(&mut self.over, true) {
-            self.stream.reset(varint(reset.h3())).unwrap_or_default(); // closed already: as above
+        // Closed already: as above.
+        if !std::mem::replace(&mut self.over, true) && self.stream.reset(varint(reset.h3())).is_ok() {
+            note(&self.link, self.id(), By::Relay, Act::Reset, Some(reset.h3()));
         }
+    }
+
+    fn id(&self) -> u64 {
+        u64::from(self.stream.id())
     }
 
     /// Waits until the client stops reading, or its connection is gone. `None` once everything was finished and acknowledged. Cancel safe.
     pub(super) fn stopped(&self) -> impl Future<Output = Option<Ended>> + Send + 'static {
         let stopped = self.stream.stopped();
-        let link = self.link.clone();
+        let (link, id) = (self.link.clone(), self.id());
         async move {
             match stopped.await {
-                Ok(Some(code)) => Some(Ended::ClientStopped(code.into_inner())),
+                Ok(Some(code)) => {
+                    note(&link, id, By::Client, Act::Stopped, Some(code.into_inner()));
+                    Some(Ended::ClientStopped(code.into_inner()))
+                }
                 Ok(None) => None,
                 Err(quinn::StoppedError::ConnectionLost(_) | quinn::StoppedError::ZeroRttRejected) => Some(link.lost()),
             }
@@ -128,7 +140,10 @@ impl SendHalf {
 impl SendHalf {
     fn write_ended(&self, error: &quinn::WriteError) -> Ended {
         match error {
-            quinn::WriteError::Stopped(code) => Ended::ClientStopped(code.into_inner()),
+            quinn::WriteError::Stopped(code) => {
+                note(&self.link, self.id(), By::Client, Act::Stopped, Some(code.into_inner()));
+                Ended::ClientStopped(code.into_inner())
+            }
             quinn::WriteError::ConnectionLost(_) | quinn::WriteError::ClosedStream | quinn::WriteError::ZeroRttRejected => self.link.lost(),
         }
     }
@@ -164,8 +179,9 @@ impl RecvHalf {
         }
         match self.stream.read_chunk(usize::MAX, true).await {
             Ok(chunk) => {
-                self.finished = chunk.is_none();
-                self.over |= self.finished;
+                if chunk.is_none() {
+                    self.has_finished();
+                }
                 Ok(chunk.map(|chunk| chunk.bytes))
             }
             Err(error) => Err(self.read_ended(error)),
@@ -190,8 +206,9 @@ impl RecvHalf {
         .await;
         match read {
             Ok(more) => {
-                self.finished = !more;
-                self.over |= self.finished;
+                if !more {
+                    self.has_finished();
+                }
                 Ok(more)
             }
             Err(error) => Err(self.read_ended(error)),
@@ -213,9 +230,19 @@ impl RecvHalf {
 
     /// No more is read.
     pub(super) fn stop(&mut self, reset: Reset) {
-        if !std::mem::replace(&mut self.over, true) {
-            self.stream.stop(varint(reset.h3())).unwrap_or_default(); // closed already: nothing to stop
+        // Closed already: nothing to stop.
+        if !std::mem::replace(&mut self.over, true) && self.stream.stop(varint(reset.h3())).is_ok() {
+            note(&self.link, self.id(), By::Relay, Act::Stopped, Some(reset.h3()));
         }
+    }
+
+    fn has_finished(&mut self) {
+        (self.finished, self.over) = (true, true);
+        note(&self.link, self.id(), By::Client, Act::Finished, None);
+    }
+
+    fn id(&self) -> u64 {
+        u64::from(self.stream.id())
     }
 
     /// Closes the whole connection: the client broke HTTP/3's framing.
@@ -228,12 +255,22 @@ impl RecvHalf {
     fn read_ended(&mut self, error: quinn::ReadError) -> Ended {
         self.over = true;
         match error {
-            quinn::ReadError::Reset(code) => Ended::ClientReset(code.into_inner()),
+            quinn::ReadError::Reset(code) => {
+                note(&self.link, self.id(), By::Client, Act::Reset, Some(code.into_inner()));
+                Ended::ClientReset(code.into_inner())
+            }
             quinn::ReadError::ConnectionLost(_)
             | quinn::ReadError::ClosedStream
             | quinn::ReadError::IllegalOrderedRead
             | quinn::ReadError::ZeroRttRejected => self.link.lost(),
         }
+    }
+}
+
+/// Notes the end of a direction. On a connection that is gone the relay's own are said to nobody.
+fn note(link: &Link, stream: u64, by: By, act: Act, code: Option<u64>) {
+    if by == By::Client || link.close_reason().is_none() {
+        link.note(stream, What::End { by, act, code });
     }
 }
 

@@ -16,7 +16,7 @@ use crate::support::{
 #[test]
 fn c69_c71_packets_towards_an_ipv4_target_are_whole_and_not_ect() {
     in_namespace("udp::wire::c69_c71_packets_towards_an_ipv4_target_are_whole_and_not_ect", || async {
-        seen_on_the_wire("127.0.0.1").await
+        seen_on_the_wire("127.0.0.1").await;
     });
 }
 

@@ -1,0 +1,242 @@
+//! Where a worker keeps its records: those of open connections, the last of those that are over, and the last clients that were not let in.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use super::{Id, Log, Lost, file::Queue, utc};
+use crate::{
+    config::Privacy,
+    diagnosis::{By, Close, Finding, Record, record::Utc, timeline::in_a_line},
+};
+
+/// Records of connections that are over, of all workers together.
+const CLOSED: usize = 1024;
+/// Clients that were not let in, of each worker. They cost an attacker nothing, so they have a place of their own.
+const TURNED_AWAY: usize = 64;
+/// What a follower may be behind before it loses something.
+const BEHIND: usize = 256;
+
+/// The records of one worker. Its lock is taken when a connection begins or ends, and when somebody looks.
+#[derive(Debug)]
+pub struct Records {
+    worker: u8,
+    /// How much of a target's name is written down.
+    pub privacy: Privacy,
+    credential: Arc<str>,
+    closed_room: usize,
+    shelf: Mutex<Shelf>,
+    file: Option<Queue>,
+    notes: broadcast::Sender<Note>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    next: u64,
+    open: BTreeMap<u64, Arc<Log>>,
+    closed: VecDeque<Arc<Log>>,
+    turned_away: VecDeque<Arc<Log>>,
+}
+
+/// Something for followers.
+#[derive(Clone, Debug)]
+pub enum Note {
+    /// A connection began.
+    Opened(Arc<Log>),
+    /// A connection is over.
+    Closed(Arc<Log>),
+}
+
+/// How many records there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Of open connections.
+    pub open: usize,
+    /// Of those that are over.
+    pub closed: usize,
+    /// Of clients that were not let in.
+    pub turned_away: usize,
+}
+
+/// A line of a list of records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// How it is called.
+    pub id: String,
+    /// When it began.
+    pub start: Utc,
+    /// How long it lasted; none while it is open.
+    pub duration_ms: Option<f64>,
+    /// From where.
+    pub client: SocketAddr,
+    /// The version of HTTP, if it came so far.
+    pub http: Option<u8>,
+    /// Requests so far.
+    pub requests: u64,
+    /// Bytes from the client.
+    pub bytes_in: u64,
+    /// Bytes to the client.
+    pub bytes_out: u64,
+    /// How it ended.
+    pub close: Option<Close>,
+    /// Why it was not let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turned_away: Option<String>,
+    /// What is wrong, if anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+impl Records {
+    /// For worker number `worker` of `workers`; `credential` is the field that carries credentials.
+    pub fn new(
+        worker: u8,
+        workers: usize,
+        privacy: Privacy,
+        credential: &str,
+        file: Option<Queue>,
+        notes: broadcast::Sender<Note>,
+    ) -> Self {
+        let closed_room = CLOSED.div_ceil(workers.max(1));
+        Self { worker, privacy, credential: credential.into(), closed_room, shelf: Mutex::default(), file, notes }
+    }
+
+    /// Where all workers tell what begins and ends.
+    pub fn notes() -> broadcast::Sender<Note> {
+        broadcast::Sender::new(BEHIND)
+    }
+
+    /// A connection begins.
+    pub fn begin(self: &Arc<Self>, client: SocketAddr) -> Open {
+        let log = {
+            let mut shelf = self.lock();
+            let log = self.log(&mut shelf, client);
+            shelf.open.insert(log.id.number, Arc::clone(&log));
+            log
+        };
+        self.tell(|| Note::Opened(Arc::clone(&log)));
+        Open { log, records: Arc::clone(self), over: false }
+    }
+
+    /// A client is not let in.
+    pub fn turn_away(&self, client: SocketAddr, why: &str) {
+        let mut shelf = self.lock();
+        let log = self.log(&mut shelf, client);
+        log.lock().turned_away = Some(why.into());
+        keep(&mut shelf.turned_away, log, TURNED_AWAY);
+    }
+
+    /// All that is known: clients not let in, then connections that are over, then open ones, each the oldest first.
+    pub fn all(&self) -> Vec<Arc<Log>> {
+        let shelf = self.lock();
+        shelf.turned_away.iter().chain(&shelf.closed).chain(shelf.open.values()).cloned().collect()
+    }
+
+    /// The one called `id`.
+    pub fn find(&self, id: &str) -> Option<Arc<Log>> {
+        self.all().into_iter().find(|log| log.id.to_string() == id)
+    }
+
+    /// How many there are.
+    pub fn counts(&self) -> Counts {
+        let shelf = self.lock();
+        Counts { open: shelf.open.len(), closed: shelf.closed.len(), turned_away: shelf.turned_away.len() }
+    }
+
+    /// Records that the file did not get.
+    pub fn lost(&self) -> Lost {
+        self.file.as_ref().map(Queue::lost).unwrap_or_default()
+    }
+
+    fn log(&self, shelf: &mut Shelf, client: SocketAddr) -> Arc<Log> {
+        shelf.next += 1;
+        let id = Id { worker: self.worker, number: shelf.next };
+        Arc::new(Log::new(id, utc(), client, Arc::clone(&self.credential)))
+    }
+
+    fn end(&self, log: &Arc<Log>, close: Close) {
+        log.closed(close);
+        let mut shelf = self.lock();
+        shelf.open.remove(&log.id.number);
+        keep(&mut shelf.closed, Arc::clone(log), self.closed_room);
+        drop(shelf);
+        if let Some(file) = &self.file {
+            file.push(Arc::clone(log));
+        }
+        self.tell(|| Note::Closed(Arc::clone(log)));
+    }
+
+    fn tell(&self, note: impl FnOnce() -> Note) {
+        if self.notes.receiver_count() > 0 {
+            // The last follower may have gone just now.
+            drop(self.notes.send(note()));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        // Whole between any two statements.
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn keep(shelf: &mut VecDeque<Arc<Log>>, log: Arc<Log>, most: usize) {
+    if shelf.len() >= most {
+        shelf.pop_front();
+    }
+    shelf.push_back(log);
+}
+
+/// A connection's record while it is open. Dropped without an end it says that the relay stopped.
+#[derive(Debug)]
+pub struct Open {
+    log: Arc<Log>,
+    records: Arc<Records>,
+    over: bool,
+}
+
+impl Open {
+    /// To write into.
+    pub const fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The connection is over. Gives what is wrong by its record, if anything is: only if somebody `asks`, for it costs more than all the rest.
+    pub fn end(mut self, close: Close, asks: bool) -> Option<Finding> {
+        self.over = true;
+        self.records.end(&self.log, close);
+        asks.then(|| self.log.record().trouble()).flatten()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.over {
+            let close = Close { by: By::Relay, layer: None, code: None, reason: "the relay stopped".into() };
+            self.records.end(&self.log, close);
+        }
+    }
+}
+
+impl Session {
+    /// Of a record.
+    pub fn of(record: &Record) -> Self {
+        Self {
+            id: record.id.clone().unwrap_or_default(),
+            start: record.start,
+            duration_ms: record.duration_ms,
+            client: record.client,
+            http: record.http,
+            requests: record.requests_in_all.unwrap_or(record.requests.len() as u64),
+            bytes_in: record.bytes_in,
+            bytes_out: record.bytes_out,
+            close: record.close.clone(),
+            turned_away: record.turned_away.clone(),
+            trouble: record.trouble().map(|finding| in_a_line(&finding)),
+        }
+    }
+}

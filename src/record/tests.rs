@@ -1,0 +1,144 @@
+use super::*;
+use crate::{
+    config::Privacy,
+    diagnosis::{
+        By, Layer,
+        record::{Act, Totals},
+    },
+};
+
+fn records(workers: usize, file: Option<Queue>) -> (Arc<Records>, tokio::sync::broadcast::Sender<Note>) {
+    let notes = Records::notes();
+    (Arc::new(Records::new(0, workers, Privacy::Full, "proxy-authorization", file, notes.clone())), notes)
+}
+
+fn client(port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], port))
+}
+
+fn bye() -> Close {
+    Close { by: By::Client, layer: Some(Layer::Application), code: Some(0x100), reason: String::new() }
+}
+
+/// The memory of a record, as far as it can be added up.
+fn memory(log: &Log) -> usize {
+    let kept = log.lock();
+    let settings = |pairs: &Option<Pairs>| pairs.as_ref().map_or(0, |(_, pairs)| size_of_val(&**pairs));
+    let heads: usize = kept.heads.iter().flatten().map(|head| head.len() + 32).sum();
+    let spare = (kept.first.capacity() - kept.first.len() + kept.last.capacity() - kept.last.len()) * size_of::<Event>();
+    size_of::<Log>() + kept.used[0] + kept.used[1] + settings(&kept.settings_sent) + settings(&kept.settings_received) + heads + spare
+}
+
+#[test]
+fn a_record_takes_no_more_than_its_room() {
+    let (records, _) = records(1, None);
+    let open = records.begin(client(1));
+    let log = Arc::clone(open.log());
+    let many: Vec<_> = (0..200).map(|id| (id, u64::MAX >> 2)).collect();
+    log.settings_sent(&many);
+    log.settings_received(&many);
+    for stream in 0..1000 {
+        let mut head = Head::default();
+        for field in 0..50 {
+            head.push(format!("x-{stream}-{field}"), "y".repeat(200));
+        }
+        log.opened(stream * 4);
+        log.head(stream * 4, &head);
+        let asked = Asked { user: "somebody".into(), target: "a".repeat(253).into() };
+        log.note(stream * 4, What::Asked(Box::new(asked)));
+        log.note(stream * 4, What::Refused(Box::new(Refused { status: 502, error: "dns_error", why: "no".repeat(50).into() })));
+        for (by, act) in [(By::Client, Act::Reset), (By::Relay, Act::Stopped)] {
+            log.note(stream * 4, What::End { by, act, code: Some(1) });
+        }
+        log.note(stream * 4, What::Ended(Box::new(Ended { why: "it is over".into(), carried: Some(Totals::default()) })));
+        log.note(0, What::Moved(Box::new(client(2))));
+        log.note(0, What::Critical(Box::new(Critical { by: By::Client, act: Act::Reset, stream: "control" })));
+    }
+    open.end(bye(), false);
+    assert!(memory(&log) <= ROOM, "{} bytes", memory(&log));
+    let record = log.record();
+    assert!(record.cut && record.left_out > 8000, "{}", record.left_out);
+    assert_eq!(record.settings_sent.len(), SETTINGS);
+    assert_eq!((record.requests_in_all, record.requests[0].stream), (Some(1000), Some(0)));
+}
+
+#[test]
+fn a_worker_keeps_the_last_ones_and_its_share_of_them() {
+    for (workers, room) in [(1, 1024), (3, 342)] {
+        let (records, _) = records(workers, None);
+        let open = records.begin(client(7));
+        for port in 0..2000 {
+            records.begin(client(port)).end(bye(), false);
+            records.turn_away(client(port), "retry");
+        }
+        assert_eq!(records.counts(), Counts { open: 1, closed: room, turned_away: 64 });
+        assert_eq!(records.find("0.1").map(|log| log.client()), Some(client(7)));
+        assert!(records.find("0.2").is_none(), "it is one of the oldest");
+        drop(open);
+        assert_eq!(records.all().last().unwrap().record().close.unwrap().reason, "the relay stopped");
+    }
+}
+
+#[test]
+fn trouble_is_told_to_who_asks_for_it() {
+    let (records, _) = records(1, None);
+    for (asks, told) in [(true, true), (false, false)] {
+        let open = records.begin(client(1));
+        open.log().opened(0);
+        open.log().note(0, What::Refused(Box::new(Refused { status: 407, error: "http_request_denied", why: "no credentials".into() })));
+        assert_eq!(open.end(bye(), asks).is_some(), told);
+    }
+}
+
+#[test]
+fn what_the_disk_is_too_slow_for_is_counted() {
+    // A full pipe is a disk that does not take anything for now.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let path = path.clone();
+        move || std::fs::File::open(path).unwrap()
+    });
+    let writer = Writer::open(&path).unwrap();
+    let mut reader = reader.join().unwrap();
+    let (records, _) = records(1, Some(writer.queue()));
+    let count = 4000;
+    for port in 0..count {
+        records.begin(client(port)).end(bye(), false);
+    }
+    // What waits, and what is in the pipe, is less than that.
+    let lost = records.lost();
+    assert!(lost.no_room > 1000 && lost.not_written == 0, "{lost:?}");
+    let read = std::thread::spawn(move || {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        text.lines().count() as u64
+    });
+    drop(writer);
+    assert_eq!(read.join().unwrap() + lost.no_room, u64::from(count));
+}
+
+#[test]
+fn a_file_that_takes_nothing_costs_its_records_and_no_more() {
+    let writer = Writer::open(std::path::Path::new("/dev/full")).unwrap();
+    let (records, _) = records(1, Some(writer.queue()));
+    // More than the writer's buffer holds back.
+    for port in 0..200 {
+        records.begin(client(port)).end(bye(), false);
+    }
+    drop(writer);
+    let lost = records.lost();
+    assert!(lost.not_written > 0, "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_follower_that_does_not_read_is_told_how_much_it_missed() {
+    let (records, notes) = records(1, None);
+    let mut follower = notes.subscribe();
+    for port in 0..1000 {
+        records.begin(client(port)).end(bye(), false);
+    }
+    assert!(matches!(follower.recv().await, Err(tokio::sync::broadcast::error::RecvError::Lagged(1744))), "2000 notes less the last 256");
+    assert!(matches!(follower.recv().await, Ok(Note::Opened(_))));
+}

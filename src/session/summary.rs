@@ -1,0 +1,29 @@
+//! The one line that a connection leaves in the log, with what is wrong by its record.
+
+use tracing::{Level, debug, enabled, info};
+
+use crate::{
+    diagnosis::{By, Close, timeline::in_a_line},
+    record::Open,
+};
+
+/// It came so far that requests could come.
+pub(super) fn connection_closed(http: &str, record: Open, requests: u64, why: &str, close: Close) {
+    let log = record.log().clone();
+    let finding = record.end(close, enabled!(Level::INFO)).map(|finding| in_a_line(&finding));
+    info!(
+        session = %log.id(), client = %log.client(), http, ms = log.ms(), requests, why, finding = finding.as_deref(), "connection closed"
+    );
+}
+
+/// It did not. What a client has to say about that is worth a look; scans and losses are not.
+pub(super) fn handshake_failed(http: &str, record: Open, why: &str, close: Close) {
+    let log = record.log().clone();
+    let said = close.by == By::Client && close.code.is_some();
+    let finding = record.end(close, said).map(|finding| in_a_line(&finding));
+    if said {
+        info!(session = %log.id(), client = %log.client(), http, ms = log.ms(), why, finding = finding.as_deref(), "handshake failed");
+    } else {
+        debug!(session = %log.id(), client = %log.client(), http, ms = log.ms(), why, "handshake failed");
+    }
+}
