@@ -375,3 +375,7 @@ fn line(answer: &Answer) -> Vec<u8> {
     line.push(b'\n');
     line
 }
+
+#[cfg(test)]
+#[path = "admin/tests.rs"]
+mod tests;

@@ -11,23 +11,25 @@ pub mod facts;
 pub mod files;
 pub mod issue;
 pub mod p12;
+mod serving;
 
 use std::{fmt, fs, io, path::Path, path::PathBuf, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::hkdf;
 use rustls::{
-    CipherSuite, InconsistentKeys, SupportedProtocolVersion,
-    crypto::{CryptoProvider, aws_lc_rs as provider},
+    InconsistentKeys,
+    crypto::aws_lc_rs as provider,
     pki_types::{
         CertificateDer, PrivateKeyDer,
         pem::{self, PemObject},
     },
-    sign::{CertifiedKey, SingleCertAndKey},
+    sign::CertifiedKey,
 };
 use zeroize::Zeroizing;
 
-use crate::config::{Certificate, Versions};
+use crate::config::Certificate;
 use facts::Facts;
+pub use serving::{Serving, Tls};
 
 /// A certificate chain with its key, read and understood.
 pub struct Identity {
@@ -180,40 +182,6 @@ impl Identity {
         &self.facts
     }
 
-    /// The TLS side of QUIC: TLS 1.3 only, ALPN `h3`.
-    ///
-    /// Every call makes a new ticketer: the workers of one relay share the result of one call.
-    pub fn tls_for_quic(&self) -> Result<Arc<rustls::ServerConfig>, CertError> {
-        self.tls(&[&rustls::version::TLS13], &[b"h3"])
-    }
-
-    /// The TLS side of HTTP over TCP: ALPN by what is served, TLS 1.3, and 1.2 where it is allowed.
-    ///
-    /// Every call makes a new ticketer, as above.
-    pub fn tls_for_tcp(&self, http: Versions, tls12: bool) -> Result<Arc<rustls::ServerConfig>, CertError> {
-        let versions: &[_] = if tls12 { &[&rustls::version::TLS13, &rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
-        let alpn = [(http.h2, &b"h2"[..]), (http.h1, b"http/1.1")];
-        let alpn: Vec<_> = alpn.into_iter().filter_map(|(served, name)| served.then_some(name)).collect();
-        self.tls(versions, &alpn)
-    }
-
-    /// AES-128-GCM first, X25519MLKEM768 allowed, tickets by one shared ticketer, no 0-RTT.
-    fn tls(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> Result<Arc<rustls::ServerConfig>, CertError> {
-        let tls = |source| CertError::Tls { source };
-        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(crypto()))
-            .with_protocol_versions(versions)
-            .map_err(tls)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.certified.clone())));
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        config.ignore_client_order = true;
-        config.ticketer = provider::Ticketer::new().map_err(tls)?;
-        config.send_tls13_tickets = 2;
-        // CONNECT is not safe to replay (RFC 8470): a tunnel would be opened twice.
-        config.max_early_data_size = 0;
-        Ok(Arc::new(config))
-    }
-
     /// 64 bytes derived from the private key (HKDF-SHA256, `info` as label): keys that survive a restart and differ from the TLS key.
     pub fn derive_key(&self, info: &str) -> [u8; 64] {
         let mut key = [0; 64];
@@ -229,13 +197,6 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("chain", &self.chain).field("facts", &self.facts).field("key", &"[secret]").finish_non_exhaustive()
     }
-}
-
-/// The provider with AES-128-GCM in front: it seals a 1200-byte packet a tenth faster than AES-256-GCM, and a phone with AES units agrees.
-fn crypto() -> CryptoProvider {
-    let mut crypto = provider::default_provider();
-    crypto.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
-    crypto
 }
 
 /// Every certificate of a PEM file, in order. `Err` when there is none.
@@ -445,22 +406,6 @@ mod tests {
         let (_dir, files) = written(&made.chain, made.key.as_bytes());
         let error = Identity::load(&files).unwrap().check(now()).unwrap_err();
         assert!(matches!(error, CertError::Nameless { .. }), "{error:?}");
-    }
-
-    #[test]
-    fn tls_is_what_the_design_asks_for() {
-        let made = pair(&["a.example"]);
-        let (_dir, files) = written(&made.chain, made.key.as_bytes());
-        let tls = Identity::load(&files).unwrap().tls_for_quic().unwrap();
-        assert_eq!(tls.alpn_protocols, [b"h3"]);
-        assert!(tls.ignore_client_order);
-        assert!(tls.ticketer.enabled());
-        assert_eq!(tls.send_tls13_tickets, 2);
-        assert_eq!(tls.max_early_data_size, 0, "C-07");
-        let provider = tls.crypto_provider();
-        assert_eq!(provider.cipher_suites[0].suite(), CipherSuite::TLS13_AES_128_GCM_SHA256);
-        assert!(provider.kx_groups.iter().any(|group| group.name() == rustls::NamedGroup::X25519MLKEM768));
-        assert!(provider.kx_groups.iter().any(|group| group.name() == rustls::NamedGroup::X25519));
     }
 
     #[test]

@@ -257,6 +257,11 @@ pub(crate) fn tenth<S: Serializer>(value: &Option<f64>, serializer: S) -> Result
     value.map(|value| (value * 10.0).round() / 10.0).serialize(serializer)
 }
 
+/// Words of the relay's, in which something of a client's may stand: no control character gets through.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() }).collect()
+}
+
 /// The host of `host:port`, without brackets; Apple writes the port of an IPv6 address behind a dot.
 pub fn host(endpoint: &str) -> &str {
     if let Some((host, _)) = endpoint.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

@@ -10,6 +10,7 @@
 //! | `qpack` | field sections, static table only | 9204 |
 //! | `template` | URI templates of CONNECT-UDP | 9298 §2 |
 //! | `url` | a relay's URL | – |
+//! | `hello` | the ClientHello and its transport parameters, readable form and JA4 | 8446 §4.1.2, 9000 §18 |
 //! | `datagram` | HTTP Datagrams and their context | 9297 §2, 9298 §5 |
 //! | `capsule` | the Capsule Protocol | 9297 §3 |
 
@@ -26,6 +27,8 @@ pub mod qpack;
 pub mod template;
 
 pub mod url;
+
+pub mod hello;
 
 pub mod datagram;
 

@@ -7,7 +7,7 @@
 //!
 //! Promises:
 //!
-//! 1. *Bounded*: a connection costs [`ROOM`] bytes at most, whatever its client does; the first and the last of what happened stay, and how much was
+//! 1. *Bounded*: a connection costs [`ROOM`] bytes at most and its ClientHello, 4 KiB in all, whatever its client does; the first and the last of what happened stay, and how much was
 //!    left out between them is told.
 //! 2. *Nothing for a packet*: a record grows when a stream opens, is answered or ends. Its lock is the connection's own, and nobody waits for it but
 //!    who looks at this very connection.
@@ -41,16 +41,16 @@ use crate::{
         Close,
         record::{Path, Utc},
     },
-    proto::head::Head,
+    proto::{head::Head, hello::Hello},
 };
 use event::Event;
 
-/// Bytes that the record of one connection takes at most, all told.
-pub const ROOM: usize = 4096;
+/// Bytes that the record of one connection takes at most, beside its ClientHello, which takes one KiB.
+pub const ROOM: usize = 3072;
 /// Of them, for what happened first: how a connection begins tells most.
-const FIRST: usize = 1800;
+const FIRST: usize = 1300;
 /// And for what happened last.
-const LAST: usize = 1000;
+const LAST: usize = 900;
 /// And for each side's SETTINGS: sixteen pairs; a client of ours has less than eight.
 const SETTINGS: usize = 16;
 
@@ -67,7 +67,7 @@ pub struct Figures {
 pub type Meter = Box<dyn Fn() -> Figures + Send>;
 
 /// Tells what a client offered, its ClientHello and transport parameters, once it has come: kept where it was read, written out when asked for.
-pub type Offer = Box<dyn Fn() -> Option<serde_json::Value> + Send>;
+pub type Offer = Box<dyn Fn() -> Option<Hello> + Send>;
 
 /// The record of one connection while it is written.
 pub struct Log {
@@ -154,6 +154,11 @@ impl Log {
         self.lock().hello = Some(offer);
     }
 
+    /// What it is known by: its JA4, if its offer has come.
+    pub fn ja4(&self) -> Option<String> {
+        self.lock().hello.as_ref().and_then(|offer| offer()).map(|hello| hello.ja4)
+    }
+
     /// The handshake is complete.
     pub fn handshake_done(&self) {
         let now = self.now();
@@ -175,6 +180,8 @@ impl Log {
     pub fn settings_received(&self, pairs: &[(u64, u64)]) {
         let received = self.pairs(pairs);
         let mut kept = self.lock();
+        // They can only be read with the keys that it gives: over TCP it was complete before, and QUIC's 0-RTT is off.
+        kept.handshake.get_or_insert(received.0);
         kept.left_out += u64::from(pairs.len() > SETTINGS);
         kept.settings_received = Some(received);
     }
@@ -186,8 +193,12 @@ impl Log {
 
     /// A request stream was opened.
     pub fn opened(&self, stream: u64) {
-        self.lock().requests += 1;
-        self.note(stream, What::Opened);
+        let now = self.now();
+        let mut kept = self.lock();
+        kept.requests += 1;
+        // As above.
+        kept.handshake.get_or_insert(now);
+        kept.push(Event { at: now, stream, what: What::Opened });
     }
 
     /// A request's head is whole.

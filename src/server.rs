@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{Admin, Subject},
-    certs::Identity,
+    certs::{Serving, Tls},
     config::{self, Config},
     diagnosis,
     listener::{
@@ -77,9 +77,9 @@ struct Thread {
 /// What every worker is made from.
 struct Plan {
     config: Arc<Config>,
-    quic: Shared,
+    quic: Arc<Shared>,
     /// TLS for what comes over TCP.
-    tls: Arc<rustls::ServerConfig>,
+    tls: Arc<ArcSwap<Tls>>,
     policy: Arc<ArcSwap<Policy>>,
     limits: Arc<Limits>,
     draining: CancellationToken,
@@ -92,10 +92,10 @@ impl Server {
         if let Some(addr) = config.open_to_all() {
             return Err(StartError::OpenToAll { addr });
         }
-        let identity = Identity::load(&config.certificate)?;
-        let quic = Shared::new(&config, identity.tls_for_quic()?, h3::STREAMS, |label| identity.derive_key(label))?;
+        let serving = Serving::load(&config)?;
+        let quic = Shared::new(&config, &serving.tls_for_quic()?, h3::STREAMS, |label| serving.first().derive_key(label))?;
         let workers = config.workers.clamp(1, MAX_WORKERS);
-        let tls = identity.tls_for_tcp(config.http, config.tls12)?;
+        let tls = serving.tls_for_tcp(config.http, config.tls12)?;
         let Bound { addresses, workers: sockets, mut warnings } = bind_all(&config, workers)?;
         let limits = Limits::new(&config.limits);
         let writer =
@@ -109,8 +109,8 @@ impl Server {
         let records: Vec<_> = records.collect();
         let plan = Arc::new(Plan {
             policy: Arc::new(ArcSwap::from_pointee(Policy::new(&config, addresses.clone()))),
-            quic,
-            tls,
+            quic: Arc::new(quic),
+            tls: Arc::new(ArcSwap::from_pointee(tls)),
             limits: Arc::clone(&limits),
             config: Arc::new(config),
             draining: CancellationToken::new(),
@@ -286,11 +286,12 @@ async fn work(
     for endpoint in endpoints.iter().cloned() {
         let (worker, sessions) = (Arc::clone(&worker), sessions.clone());
         let records = Arc::clone(&worker.records);
-        let admit = move |connecting, slots, record| {
-            sessions.spawn(h3::serve(connecting, slots, record, Arc::clone(&worker)));
+        let admit = move |connecting, seen, slots, record| {
+            sessions.spawn(h3::serve(connecting, seen, slots, record, Arc::clone(&worker)));
         };
         accepting.spawn(quic::accept(
             endpoint,
+            Arc::clone(&plan.quic),
             Arc::clone(&plan.limits),
             records,
             plan.config.quic.retry,
@@ -303,7 +304,7 @@ async fn work(
         let records = Arc::clone(&worker.records);
         let (worker, sessions, tls) = (Arc::clone(&worker), sessions.clone(), Arc::clone(&plan.tls));
         let admit = move |stream, source, slots| {
-            sessions.spawn(session::tcp::serve(stream, source, slots, Arc::clone(&tls), Arc::clone(&worker)));
+            sessions.spawn(session::tcp::serve(stream, source, slots, tls.load_full(), Arc::clone(&worker)));
         };
         accepting.spawn(tcp::accept(listener, Arc::clone(&plan.limits), records, plan.draining.clone(), admit));
     }

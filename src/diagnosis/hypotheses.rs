@@ -340,10 +340,11 @@ mod tests {
 
     #[test]
     fn a_record_decides_each_of_them() {
-        use Hypothesis::{H1, H2, H3, H4, H6};
+        use Hypothesis::{H1, H2, H3, H4, H5, H6};
         let orderly = r#""close":{"by":"client","layer":"application","code":256}"#;
         for (json, other, hypothesis, certainty) in [
             (r#""close":{"by":"client","layer":"transport","code":8,"reason":"cid"}"#.into(), false, H1, Certainty::Certain),
+            (r#""close":{"by":"client","layer":"transport","code":304}"#.into(), false, H5, Certainty::Likely),
             (r#""close":{"by":"client","layer":"application","code":260}"#.into(), false, H2, Certainty::Certain),
             (format!(r#""critical":[{{"by":"relay","act":"stopped","stream":"control"}}],{orderly}"#), false, H2, Certainty::Likely),
             (format!(r#""requests":[{{"method":"CONNECT","reset":270}}],{orderly}"#), false, H3, Certainty::Likely),

@@ -16,8 +16,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{By, Certainty, Close, Finding, milliseconds};
-use crate::proto::codes;
+use super::{By, Certainty, Close, Finding, milliseconds, plain};
+use crate::proto::{codes, hello::Hello};
 
 pub use parts::{End, Field, Moved, Path, Totals};
 pub use time::{DAY, Utc, clock, clock_micros, day, zone_minutes};
@@ -46,7 +46,7 @@ pub struct Record {
     pub proven: bool,
     /// What the client offered: its ClientHello and transport parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hello: Option<serde_json::Value>,
+    pub hello: Option<Box<Hello>>,
     /// When the handshake was complete; none if it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handshake_ms: Option<f64>,
@@ -359,7 +359,7 @@ impl Request {
             (Some(at), Some(answered)) => format!(" after {}", milliseconds(answered - at)),
             _ => String::new(),
         };
-        let ended = self.ended.as_ref().map_or(String::new(), |ended| format!("; ended: {}", ended.escape_debug()));
+        let ended = self.ended.as_ref().map_or(String::new(), |ended| format!("; ended: {}", plain(ended)));
         let finding = match self.status {
             Some(status) => Finding::fact(format!("{what} was answered {status}{after}{ended}")),
             None => Finding::fact(format!("{what} was not answered{ended}")),

@@ -1,7 +1,7 @@
 //! A record as a story: when, who, what, with a name for every code.
 
 use super::{
-    By, Finding, Record, milliseconds,
+    By, Finding, Record, milliseconds, plain,
     record::{Act, Field, Request, Totals},
 };
 use crate::proto::{
@@ -59,8 +59,12 @@ impl Story {
             (None, false) => "first packet".to_owned(),
         };
         self.tell(Some(0.0), By::Client, first);
-        if let Some(offer) = record.hello.as_ref().and_then(|hello| hello.get("ja4")?.as_str()) {
-            self.tell(Some(0.0), By::Client, format!("ClientHello, JA4 {}", offer.escape_debug()));
+        if let Some(hello) = &record.hello {
+            let what = match &hello.unread {
+                Some(why) => format!("a ClientHello that could not be read: {}", plain(why)),
+                None => format!("ClientHello for {}, {}", plain(hello.sni.as_deref().unwrap_or("no name")), plain(&hello.ja4)),
+            };
+            self.tell(Some(0.0), By::Client, what);
         }
         self.tell(record.settings_sent_ms, By::Relay, format!("SETTINGS {}", settings(&record.settings_sent, record.http)));
         self.tell(record.handshake_ms, By::Neither, "the handshake is complete");
@@ -164,11 +168,6 @@ fn settings(pairs: &[(u64, u64)], http: Option<u8>) -> String {
         })
         .collect();
     if shown.is_empty() { "without a value".into() } else { shown.join(", ") }
-}
-
-/// Words of ours, in which something of a client's may stand.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() }).collect()
 }
 
 /// Where a moment stands, as people read it: `+0.0 ms`.

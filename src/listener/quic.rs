@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::{hkdf, hmac};
 use quinn::{
     ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-    congestion::CubicConfig, crypto::rustls::QuicServerConfig,
+    congestion::CubicConfig, crypto::rustls::NoInitialCipherSuite,
 };
 use quinn_proto::ConnectionId;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -18,8 +19,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Pace, socket::ClientSocket};
+use super::{
+    Pace, Seen,
+    hello::{QuicTls, Watched},
+    socket::ClientSocket,
+};
 use crate::{
+    certs::Tls,
     config::{Config, Retry, memory},
     policy::limits::{ConnectionSlots, Limits},
     record::{self, Records},
@@ -34,26 +40,37 @@ const UNPROVEN: u32 = 500;
 /// What all workers' endpoints share: keys and configuration.
 pub struct Shared {
     server: ServerConfig,
+    tls: ArcSwap<QuicTls>,
     endpoint: EndpointConfig,
 }
 
 impl Shared {
     /// `streams` is how many requests a client may have open at first; `derive` gives 64 bytes for a label, the same after a restart with the same
     /// certificate.
-    pub fn new(
-        config: &Config,
-        tls: Arc<rustls::ServerConfig>,
-        streams: u64,
-        derive: impl Fn(&str) -> [u8; 64],
-    ) -> Result<Self, quinn::crypto::rustls::NoInitialCipherSuite> {
-        let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    pub fn new(config: &Config, tls: &Tls, streams: u64, derive: impl Fn(&str) -> [u8; 64]) -> Result<Self, NoInitialCipherSuite> {
+        let tls = Arc::new(QuicTls::new(tls)?);
+        // For what is said before there is a connection: Retry, version negotiation.
+        let mut server = ServerConfig::with_crypto(Arc::new(Watched { tls: Arc::clone(&tls), seen: Seen::default() }));
         let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&derive("address validation token"));
         server.token_key(Arc::new(token_key));
         server.transport_config(Arc::new(transport(config, streams)));
         server.migration(true);
         server.max_incoming(4096).incoming_buffer_size(64 << 10).incoming_buffer_size_total(64 << 20);
         let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &derive("stateless reset"));
-        Ok(Self { server, endpoint: EndpointConfig::new(Arc::new(reset_key)) })
+        Ok(Self { server, tls: ArcSwap::new(tls), endpoint: EndpointConfig::new(Arc::new(reset_key)) })
+    }
+
+    /// From now on new connections get this.
+    pub fn swap(&self, tls: &Tls) -> Result<(), NoInitialCipherSuite> {
+        self.tls.store(Arc::new(QuicTls::new(tls)?));
+        Ok(())
+    }
+
+    /// The configuration of one connection, which fills `seen`.
+    fn watched(&self, seen: Seen) -> Arc<ServerConfig> {
+        let mut server = self.server.clone();
+        server.crypto = Arc::new(Watched { tls: self.tls.load_full(), seen });
+        Arc::new(server)
     }
 
     /// The endpoint of worker number `worker` on one socket. Must be called on the worker's runtime.
@@ -128,14 +145,16 @@ pub fn ask_for_buffers(socket: &UdpSocket, bytes: usize) -> io::Result<Option<St
 }
 
 /// Lets clients in until the relay drains; each goes to `admit`, or is refused. Then refuses all until `gone`.
+#[expect(clippy::too_many_arguments, reason = "each is one thing of the relay's that decides who is let in")]
 pub async fn accept(
     endpoint: Endpoint,
+    shared: Arc<Shared>,
     limits: Arc<Limits>,
     records: Arc<Records>,
     retry: Retry,
     draining: CancellationToken,
     gone: CancellationToken,
-    mut admit: impl FnMut(quinn::Connecting, ConnectionSlots, record::Open),
+    mut admit: impl FnMut(quinn::Connecting, Seen, ConnectionSlots, record::Open),
 ) {
     let mut pace = Pace::new(UNPROVEN, Instant::now());
     loop {
@@ -165,16 +184,20 @@ pub async fn accept(
             continue;
         }
         match limits.connection(source) {
-            Ok(slots) => match incoming.accept() {
-                Ok(connecting) => {
-                    let record = records.begin(address);
-                    if proven {
-                        record.log().proven();
+            Ok(slots) => {
+                let seen = Seen::default();
+                match incoming.accept_with(shared.watched(seen.clone())) {
+                    Ok(connecting) => {
+                        let record = records.begin(address);
+                        record.log().hello(seen.offer());
+                        if proven {
+                            record.log().proven();
+                        }
+                        admit(connecting, seen, slots, record);
                     }
-                    admit(connecting, slots, record);
+                    Err(error) => debug!(%source, %error, "a connection could not be accepted"),
                 }
-                Err(error) => debug!(%source, %error, "a connection could not be accepted"),
-            },
+            }
             Err(why) => {
                 debug!(%source, why, "a connection was refused");
                 records.turn_away(address, &format!("limit reached: {why}"));

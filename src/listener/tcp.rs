@@ -15,7 +15,9 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::Seen;
 use crate::{
+    certs::Tls,
     policy::limits::{ConnectionSlots, Limits},
     record::Records,
 };
@@ -124,16 +126,17 @@ pub enum TlsError {
     NoAlpn,
 }
 
-/// The TLS handshake. Everything else about time is the caller's.
-pub async fn handshake(stream: TcpStream, tls: &Arc<rustls::ServerConfig>) -> Result<(Stream, Outbox, Http), TlsError> {
-    let http1 = tls.alpn_protocols.iter().any(|name| name == b"http/1.1");
-    let (wire, outbox) = Wire::new(stream);
+/// The TLS handshake; `seen` is filled on the way. Everything else about time is the caller's.
+pub async fn handshake(stream: TcpStream, tls: &Tls, seen: &Seen) -> Result<(Stream, Outbox, Http), TlsError> {
+    let http1 = tls.certificate.alpn_protocols.iter().any(|name| name == b"http/1.1");
+    let (wire, outbox) = Wire::new(stream, Some(seen.clone()));
     let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), wire).await?;
     if start.client_hello().alpn().is_none() && !http1 {
         start.io.write_all(&NO_APPLICATION_PROTOCOL).await?;
         start.io.shutdown().await?;
         return Err(TlsError::NoAlpn);
     }
+    let tls = if seen.prefers_raw_key() { &tls.raw_key } else { &tls.certificate };
     let stream = start.into_stream(Arc::clone(tls)).await?;
     let http = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Http::Two } else { Http::One };
     Ok((stream, outbox, http))

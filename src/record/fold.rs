@@ -21,7 +21,7 @@ impl Log {
         record.http = kept.http;
         record.turned_away = kept.turned_away.as_deref().map(Into::into);
         record.proven = kept.proven;
-        record.hello = kept.hello.as_ref().and_then(|offer| offer());
+        record.hello = kept.hello.as_ref().and_then(|offer| offer()).map(Box::new);
         record.handshake_ms = kept.handshake.map(ms);
         if let Some((at, pairs)) = &kept.settings_sent {
             (record.settings_sent_ms, record.settings_sent) = (Some(ms(*at)), pairs.to_vec());

@@ -21,7 +21,7 @@ const HARMLESS: [&str; 12] = [
 /// The longest value or name kept, bytes.
 const LONG: usize = 64;
 /// The longest text of a head, bytes.
-const MOST: usize = 512;
+const MOST: usize = 320;
 
 /// `name: value` for what is harmless, `name (17)` for what is not, a line each. Where it wants to go (`:authority`, `:path`, `host`) has its place
 /// elsewhere, and not even a length here.

@@ -63,6 +63,35 @@ fn a_record_takes_no_more_than_its_room() {
 }
 
 #[test]
+fn an_ordinary_connection_stays_well_within_it() {
+    let (records, _) = records(1, None);
+    let open = records.begin(client(1));
+    let log = Arc::clone(open.log());
+    log.settings_sent(&[(0x6, 16_384), (0x8, 1), (0x33, 1)]);
+    log.settings_received(&[(0x1, 16_384), (0x7, 100), (0x33, 1)]);
+    let mut head = Head::default();
+    for (name, value) in
+        [(":method", "CONNECT"), (":authority", "example.com:443"), ("proxy-authorization", "Bearer x"), ("priority", "u=3")]
+    {
+        head.push(name, value);
+    }
+    for stream in [0, 4] {
+        log.opened(stream);
+        log.head(stream, &head);
+        log.note(stream, What::Asked(Box::new(Asked { user: "alice".into(), target: "…example.com:443".into() })));
+        log.note(stream, What::Accepted { status: 200 });
+        for by in [By::Client, By::Relay] {
+            log.note(stream, What::End { by, act: Act::Finished, code: None });
+        }
+        log.note(stream, What::Ended(Box::new(Ended { why: "both sides finished".into(), carried: Some(Totals::default()) })));
+    }
+    open.end(bye(), false);
+    assert!(!log.record().cut);
+    assert!(memory(&log) <= ROOM * 2 / 3, "{} bytes", memory(&log));
+    println!("{} bytes for two requests", memory(&log));
+}
+
+#[test]
 fn a_worker_keeps_the_last_ones_and_its_share_of_them() {
     for (workers, room) in [(1, 1024), (3, 342)] {
         let (records, _) = records(workers, None);

@@ -21,7 +21,7 @@ const OVER: &str = "its one request is over";
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
-    let Accepted { stream, outbox, address, unauthenticated, record, deadline } = accepted;
+    let Accepted { stream, outbox, address, unauthenticated, record, deadline, seen: _seen } = accepted;
     let _open = worker.metrics.connection_open();
     let (mut read, write) = tokio::io::split(stream);
     let deadline = deadline.min(Instant::now() + worker.config.timeouts.head);

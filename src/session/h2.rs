@@ -69,7 +69,7 @@ type Incoming = (Request<RecvStream>, server::SendResponse<Bytes>);
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
-    let Accepted { stream, outbox, address, unauthenticated, record, deadline } = accepted;
+    let Accepted { stream, outbox, address, unauthenticated, record, deadline, seen: _seen } = accepted;
     let opened = tokio::select! {
         opened = settings(&worker).handshake(stream) => opened.map_err(|error| over(&error)),
         () = sleep_until(deadline) => Err(by_relay("no HTTP/2 preface in time")),

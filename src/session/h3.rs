@@ -31,6 +31,7 @@ use crate::{
     config::memory,
     diagnosis::{By, Close},
     ended::Reset,
+    listener::Seen,
     policy::limits::{ConnectionSlots, Slot},
     proto::{
         codes::h3 as code,
@@ -67,7 +68,7 @@ fn settings() -> Settings {
 }
 
 /// Serves one connection from its first packet to its last. Answers nothing on its own to a client that breaks QUIC or TLS.
-pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, record: record::Open, worker: Arc<Worker>) {
+pub async fn serve(connecting: quinn::Connecting, _seen: Seen, slots: ConnectionSlots, record: record::Open, worker: Arc<Worker>) {
     let started = Instant::now();
     record.log().http(3);
     let address = connecting.remote_address();

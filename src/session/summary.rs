@@ -22,8 +22,9 @@ pub(super) fn handshake_failed(http: &str, record: Open, why: &str, close: Close
     let said = close.by == By::Client && close.code.is_some();
     let finding = record.end(close, said).map(|finding| in_a_line(&finding));
     if said {
-        info!(session = %log.id(), client = %log.client(), http, ms = log.ms(), why, finding = finding.as_deref(), "handshake failed");
+        let ja4 = log.ja4();
+        info!(session = %log.id(), client = %log.client(), http, ms = log.ms(), ja4 = ja4.as_deref(), why, finding = finding.as_deref(), "handshake failed");
     } else {
-        debug!(session = %log.id(), client = %log.client(), http, ms = log.ms(), why, "handshake failed");
+        debug!(session = %log.id(), client = %log.client(), http, ms = log.ms(), ja4 = log.ja4().as_deref(), why, "handshake failed");
     }
 }

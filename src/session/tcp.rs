@@ -9,7 +9,9 @@ use tokio::{
 
 use super::{Worker, h1, h2, summary};
 use crate::{
+    certs::Tls,
     diagnosis::{By, Close, Layer},
+    listener::Seen,
     listener::tcp::{self, Http, Outbox, Stream, TlsError},
     policy::limits::{ConnectionSlots, Slot},
     record::{self, Figures},
@@ -20,6 +22,8 @@ pub(super) struct Accepted {
     pub(super) stream: Stream,
     pub(super) outbox: Outbox,
     pub(super) address: SocketAddr,
+    /// What the client offered.
+    pub(super) seen: Seen,
     /// Its place among those of unknown clients.
     pub(super) unauthenticated: Slot,
     pub(super) record: record::Open,
@@ -28,13 +32,15 @@ pub(super) struct Accepted {
 }
 
 /// Serves one connection from its first byte to its last.
-pub async fn serve(stream: TcpStream, address: SocketAddr, slots: ConnectionSlots, tls: Arc<rustls::ServerConfig>, worker: Arc<Worker>) {
+pub async fn serve(stream: TcpStream, address: SocketAddr, slots: ConnectionSlots, tls: Arc<Tls>, worker: Arc<Worker>) {
+    let seen = Seen::default();
     let started = Instant::now();
     let record = worker.records.begin(address);
+    record.log().hello(seen.offer());
     let ConnectionSlots { connection: _connection, unauthenticated } = slots;
     let deadline = started + worker.config.timeouts.authenticate;
     let handshake = tokio::select! {
-        handshake = tcp::handshake(stream, &tls) => handshake.map_err(|error| (error.to_string(), close(&error))),
+        handshake = tcp::handshake(stream, &tls, &seen) => handshake.map_err(|error| (error.to_string(), close(&error))),
         () = sleep_until(deadline) => Err(by_relay("no handshake in time")),
         () = worker.cut.cancelled() => Err(by_relay("the relay stopped")),
     };
@@ -44,7 +50,7 @@ pub async fn serve(stream: TcpStream, address: SocketAddr, slots: ConnectionSlot
             record.log().handshake_done();
             let counted = outbox.counted();
             record.log().meter(Box::new(move || Figures { bytes: counted.now(), path: None }));
-            let accepted = Accepted { stream, outbox, address, unauthenticated, record, deadline };
+            let accepted = Accepted { stream, outbox, address, seen, unauthenticated, record, deadline };
             match http {
                 Http::Two => h2::serve(accepted, worker).await,
                 Http::One => h1::serve(accepted, worker).await,

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 use clap::ValueEnum;
-use masque_relay::{certs::Identity, config::Certificate};
+use masque_relay::{
+    certs::{Identity, Serving},
+    config::Certificate,
+};
 use quinn::crypto::rustls::QuicServerConfig;
 use tokio::task::JoinSet;
 
@@ -44,7 +47,9 @@ impl Floor {
 
 async fn quinn_alone() -> Result<(), Failure> {
     let identity = Identity::load(&Certificate { chain: Path::new("chain.pem").into(), key: Path::new("key.pem").into() })?;
-    let mut config = quinn::ServerConfig::with_crypto(std::sync::Arc::new(QuicServerConfig::try_from(identity.tls_for_quic()?)?));
+    let mut config = quinn::ServerConfig::with_crypto(std::sync::Arc::new(QuicServerConfig::try_from(
+        Serving::of(vec![identity]).tls_for_quic()?.certificate,
+    )?));
     let mut transport = quinn::TransportConfig::default();
     // As the relay has them.
     transport.initial_mtu(1350).stream_receive_window(WINDOW.into()).receive_window(WINDOW.into()).send_window(WINDOW.into());

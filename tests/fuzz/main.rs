@@ -26,6 +26,7 @@ mod capsule;
 mod datagram;
 mod frame;
 mod head;
+mod hello;
 mod log;
 mod qpack;
 mod settings;

@@ -60,6 +60,8 @@ async fn a_connection_is_told_from_its_beginning_to_its_end(http: Http) {
     assert_in_order(&record);
     assert_eq!((record.client.port(), record.http), (client.local_addr().unwrap().port(), Some(if http == Http::H3 { 3 } else { 2 })));
     assert!(record.handshake_ms.is_some() && !record.cut, "{record:#?}");
+    let hello = record.hello.as_ref().unwrap();
+    assert_eq!((hello.sni.as_deref(), hello.parameters.is_some()), (Some(NAME), http == Http::H3));
     let [first, second] = &record.requests[..] else { panic!("{record:#?}") };
     assert_eq!((first.is_plain_connect(), first.status, first.user.as_deref()), (true, Some(200), Some(USER)));
     assert_eq!(first.target, Some(tcp.address().to_string()));

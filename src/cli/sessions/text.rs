@@ -122,11 +122,19 @@ pub(super) fn end(record: &Record) -> String {
             record.requests_in_all.unwrap_or_default()
         );
     }
+    if let Some(hello) = &record.hello {
+        text += &format!("the client offered: {}\n", printable_lines(&hello.to_string()));
+    }
     text += "findings:\n";
     for finding in record.findings() {
         text += &shown(&finding);
     }
     text
+}
+
+/// Like [`printable`], but lines stay lines.
+fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 fn shown(finding: &Finding) -> String {

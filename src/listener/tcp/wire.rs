@@ -23,7 +23,11 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::tunnel::{ReadSize, tcp::broken};
+use crate::{
+    listener::{Seen, hello::Ear},
+    proto::hello::Over,
+    tunnel::{ReadSize, tcp::broken},
+};
 
 /// What is gathered before it must leave; at most one write of TLS (64 KiB) more is held.
 const GATHERED: usize = 64 * 1024;
@@ -41,6 +45,8 @@ pub struct Wire {
     ahead: BytesMut,
     size: ReadSize,
     out: Outbox,
+    /// Until the ClientHello is whole.
+    ear: Option<Box<Ear>>,
 }
 
 /// The way out of a [`Wire`], for the task that owns the connection.
@@ -89,10 +95,11 @@ enum Receives {
 }
 
 impl Wire {
-    /// Around a connected socket; everything is sent at once until [`Outbox::gather`].
-    pub fn new(stream: TcpStream) -> (Self, Outbox) {
+    /// Around a connected socket, with a ClientHello to come for `seen`; everything is sent at once until [`Outbox::gather`].
+    pub fn new(stream: TcpStream, seen: Option<Seen>) -> (Self, Outbox) {
         let out = Outbox(Arc::new(Out { socket: stream, counted: Arc::default(), gathered: Mutex::default() }));
-        (Self { ahead: BytesMut::new(), size: ReadSize::default(), out: out.clone() }, out)
+        let ear = seen.map(|seen| Box::new(Ear::new(Over::Tcp, seen)));
+        (Self { ahead: BytesMut::new(), size: ReadSize::default(), out: out.clone(), ear }, out)
     }
 }
 
@@ -241,6 +248,9 @@ impl AsyncRead for Wire {
         }
         let taken = this.ahead.len().min(buf.remaining());
         buf.put_slice(&this.ahead[..taken]);
+        if this.ear.as_mut().is_some_and(|ear| ear.hear(&this.ahead[..taken])) {
+            this.ear = None;
+        }
         this.ahead.advance(taken);
         if this.ahead.is_empty() {
             this.ahead = BytesMut::new();
@@ -307,7 +317,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (wire, outbox) = Wire::new(accepted.unwrap().0);
+        let (wire, outbox) = Wire::new(accepted.unwrap().0, None);
         (wire, outbox, client.unwrap())
     }
 

@@ -31,6 +31,7 @@ async fn a_client_that_does_not_trust_the_certificate_says_so(http: Http) {
     let close = record.close.as_ref().unwrap();
     assert_eq!((close.by, close.layer), (By::Client, Some(Layer::Transport)), "{close}");
     assert!(close.is_about_the_certificate() && record.handshake_ms.is_none(), "{record:#?}");
+    assert!(record.hello.as_ref().is_some_and(|hello| hello.ja4.len() > 20), "what failed has its hello too");
     let trouble = record.trouble().unwrap();
     assert_eq!(trouble.means, "the client does not accept the relay's certificate");
     let line = relay.logged("handshake failed").await;

@@ -9,7 +9,7 @@ use masque_relay::{
     },
     explain::explain,
     probe,
-    proto::codes::h3,
+    proto::{codes::h3, frame},
 };
 
 use super::over;
@@ -94,6 +94,33 @@ async fn h3_a_connect_without_a_status() {
     assert_decided(&all, Hypothesis::H3, Certainty::Likely);
     assert_eq!(standing(&all, Hypothesis::H4), Standing::RuledOut);
     relay.finish().await;
+}
+
+#[tokio::test]
+async fn h4_a_refusal_and_an_abort_in_one_flight() {
+    let relay = Relay::spawn(|_| {}).await;
+    // A request that is refused, and with it a frame for which the connection must end. Which of the two the relay sees first, and how fast it is,
+    // is the machine's to say: once in a while the answer and the close leave within a millisecond.
+    for attempt in 0..200 {
+        let client = relay.open(relay.stranger()).await;
+        let port = client.local_addr().unwrap().port();
+        relay.recorded("the client's SETTINGS", |record| record.client.port() == port && record.settings_received_ms.is_some()).await;
+        let asked = client.request(&client.options().tcp_head("example.test:80")).await.unwrap();
+        client.control().write(&frame::encode(frame::DATA, b"x")).await.ok();
+        let record = relay.recorded("the relay's close", |record| record.client.port() == port && over(record)).await;
+        drop(asked);
+        let refused = record.requests.iter().find(|request| request.status == Some(407));
+        if refused.and_then(|request| record.closed_behind(request)).is_none() {
+            println!("attempt {attempt} was not in one flight");
+            continue;
+        }
+        assert!(record.findings().iter().any(|finding| finding.seen.contains("and the relay closed the connection")), "{record:#?}");
+        let all = weighed(&record, &relay.records());
+        assert_decided(&all, Hypothesis::H4, Certainty::Likely);
+        assert_eq!(standing(&all, Hypothesis::H3), Standing::RuledOut);
+        return relay.finish().await;
+    }
+    panic!("an answer and a close never left within a millisecond");
 }
 
 #[tokio::test]
