@@ -44,6 +44,9 @@ pub trait ClientWrite: Send {
 
     /// Waits until the client no longer reads (STOP_SENDING), or is gone. Cancel safe.
     fn stopped(&mut self) -> impl Future<Output = Ended> + Send;
+
+    /// Once this side has finished: waits until the client has broken off or is gone. Cancel safe.
+    fn gone(&mut self) -> impl Future<Output = Ended> + Send;
 }
 
 /// The client's side of a UDP tunnel: DATAGRAM frames or capsules.

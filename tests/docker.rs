@@ -70,6 +70,16 @@ fn the_builder_is_the_rust_of_the_manifest() {
     assert!(read("docker/Dockerfile").contains(&format!("FROM rust:{rust}-slim-")), "rust-version is {rust}");
 }
 
+/// HTTP/3 over UDP, and HTTP/2 over TCP for networks that block it.
+#[test]
+fn every_exposed_port_is_published() {
+    let (dockerfile, compose) = (read("docker/Dockerfile"), read("docker/compose.yaml"));
+    for port in one(&dockerfile, "EXPOSE ").split(' ') {
+        let (number, _) = port.split_once('/').expect("a port and its protocol");
+        assert!(compose.contains(&format!("- \"{number}:{port}\"")), "{port} is not published");
+    }
+}
+
 #[test]
 fn the_container_leaves_room_for_the_defaults() {
     let compose = read("docker/compose.yaml");

@@ -95,7 +95,22 @@ impl StartError {
             Self::Dns { .. } => Some("name the servers yourself: `dns.servers = [\"192.0.2.53:53\"]`".into()),
             Self::Admin(error) => error.hint(),
             Self::Records { .. } => Some("`log.records` names it; the user that runs the relay must be allowed to write there".into()),
+            Self::Bind { source, .. } | Self::Worker { source } if matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                Some("no descriptor is left: raise the limit (`LimitNOFILE=` of systemd, `ulimit -n`)".into())
+            }
             Self::Bind { .. } | Self::Quic(_) | Self::Worker { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_descriptors_the_limit_is_named() {
+        let worker = |errno| StartError::Worker { source: io::Error::from_raw_os_error(errno) };
+        assert!(worker(libc::EMFILE).hint().unwrap().contains("ulimit -n"));
+        assert_eq!(worker(libc::EPERM).hint(), None);
     }
 }

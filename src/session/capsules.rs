@@ -182,6 +182,10 @@ mod tests {
         async fn stopped(&mut self) -> Ended {
             pending().await
         }
+
+        async fn gone(&mut self) -> Ended {
+            pending().await
+        }
     }
 
     impl PollWrite for Deaf {

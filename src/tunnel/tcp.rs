@@ -18,7 +18,6 @@ use std::{
     future::Future,
     io::{self, IoSlice},
     net::Shutdown,
-    pin::pin,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
@@ -32,6 +31,7 @@ use tokio::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
+    sync::Notify,
     time::timeout,
 };
 
@@ -94,22 +94,22 @@ struct Progress {
 
 async fn carry(read: &mut impl ClientRead, write: &mut impl ClientWrite, target: &mut TcpStream, progress: &Progress) -> Ended {
     let (mut from_target, to_target) = target.split();
-    let (mut out, mut back) = (pin!(out(read, &to_target, progress)), pin!(back(write, &mut from_target, progress)));
-    let finished = tokio::select! {
-        finished = &mut out => match finished {
-            Ok(()) => back.await,
-            Err(ended) => Err(ended),
-        },
-        finished = &mut back => match finished {
-            // Nothing reads the target any more, so that its reset shows only by itself.
-            Ok(()) => tokio::select! {
-                finished = out => finished,
-                error = broken(to_target.as_ref()) => Err(Ended::TargetLost(error)),
-            },
-            Err(ended) => Err(ended),
-        },
+    let said_all = Notify::new();
+    let out = async {
+        out(read, &to_target, progress).await?;
+        said_all.notify_one();
+        Ok(())
     };
-    finished.map_or_else(|ended| ended, |()| Ended::Done)
+    let back = async {
+        back(write, &mut from_target, progress).await?;
+        // Nothing reads the target any more, and nothing the client while the target takes nothing: a break shows only by itself.
+        tokio::select! {
+            () = said_all.notified() => Ok(()),
+            error = broken(to_target.as_ref()) => Err(Ended::TargetLost(error)),
+            ended = write.gone() => Err(ended),
+        }
+    };
+    tokio::try_join!(out, back).map_or_else(|ended| ended, |((), ())| Ended::Done)
 }
 
 /// Client to target, until the client finishes.

@@ -141,6 +141,10 @@ impl ClientWrite for H1Write {
     async fn stopped(&mut self) -> Ended {
         Ended::ClientLost(broke(&self.outbox.broken().await))
     }
+
+    async fn gone(&mut self) -> Ended {
+        self.stopped().await
+    }
 }
 
 impl PollWrite for H1Write {

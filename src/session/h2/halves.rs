@@ -163,6 +163,10 @@ impl ClientWrite for H2Write {
             Err(error) => ended(&error),
         }
     }
+
+    async fn gone(&mut self) -> Ended {
+        self.stopped().await
+    }
 }
 
 impl PollWrite for H2Write {

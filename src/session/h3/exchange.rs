@@ -137,6 +137,11 @@ impl ClientWrite for SendHalf {
             None => std::future::pending().await,
         }
     }
+
+    /// Not a STOP_SENDING: all has been said.
+    async fn gone(&mut self) -> Ended {
+        Self::lost(self).await
+    }
 }
 
 fn headers(head: &Head) -> Bytes {

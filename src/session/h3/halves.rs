@@ -117,6 +117,12 @@ impl SendHalf {
         }
     }
 
+    /// Waits until the client's connection is gone. Cancel safe.
+    pub(super) async fn lost(&self) -> Ended {
+        self.link.closed().await;
+        self.link.lost()
+    }
+
     /// Waits until the client has all of a stream that was finished, or wants no more of it; does not wait for one that was not. To be awaited
     /// once this half is gone.
     pub(super) fn delivered(&self) -> impl Future<Output = ()> + Send + 'static {

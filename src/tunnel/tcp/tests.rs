@@ -96,6 +96,10 @@ impl ClientWrite for Write {
             None => std::future::pending().await,
         }
     }
+
+    async fn gone(&mut self) -> Ended {
+        self.stopped().await
+    }
 }
 
 struct Tunnel {
@@ -327,6 +331,24 @@ async fn c77_a_client_that_stops_reading_ends_the_tunnel() {
         assert!(matches!(tunnel.ended().await.0, Ended::ClientStopped(0x10c)));
         let error = soon(tunnel.target.read(&mut [0; 8])).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn c77_a_client_that_goes_while_a_target_that_finished_does_not_read_ends_the_tunnel() {
+    local(async {
+        let mut tunnel = tunnel(LONG).await;
+        tunnel.target.shutdown().await.unwrap();
+        assert_eq!(tunnel.did().await, Some(Did::Finished));
+        tunnel.says(vec![7; 40 << 20]);
+        assert_eq!(tunnel.did().await, Some(Did::Stalled(true)));
+        let (stop, _) = oneshot::channel();
+        std::mem::replace(&mut tunnel.stop, stop).send(Ended::ClientLost("timed out".into())).unwrap();
+        assert!(matches!(tunnel.ended().await.0, Ended::ClientLost(_)));
+        let error = soon(tunnel.target.read_to_end(&mut Vec::new())).await;
+        soon(tunnel.target.ready(Interest::ERROR)).await.unwrap();
+        assert!(error.is_err() || tunnel.target.take_error().unwrap().is_some(), "a RST, no end");
     })
     .await;
 }

@@ -11,6 +11,7 @@ use masque_relay::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::TcpStream,
+    time::timeout,
 };
 
 use crate::support::{
@@ -152,6 +153,24 @@ async fn c77_an_abort_behind_the_clients_clean_end_resets_the_target_too(http: H
         within("the relay's reset", stream.ready(Interest::ERROR)).await.unwrap();
         assert_eq!(stream.take_error().unwrap().map(|error| error.kind()), Some(ErrorKind::BrokenPipe), "{way}");
     }
+    relay.finish().await;
+}
+
+on_versions!(c77_an_abort_while_a_finished_target_takes_nothing_resets_it: h2 h3);
+
+async fn c77_an_abort_while_a_finished_target_takes_nothing_resets_it(http: Http) {
+    let relay = Relay::spawn(|_| {}).await;
+    let target = TcpTarget::start().await;
+    let client = relay.client_over(http).await;
+    let (mut tunnel, mut stream) = pair(&client, &target).await;
+    stream.shutdown().await.unwrap();
+    assert_eq!(tunnel.read_to_end(100).await.unwrap(), "");
+    // Until the relay takes no more.
+    while timeout(Duration::from_millis(500), tunnel.send(vec![7; 64 << 10].into())).await.is_ok() {}
+    client.close(h3::NO_ERROR, b"");
+    let error = timeout(Duration::from_secs(3), stream.ready(Interest::ERROR)).await;
+    assert!(error.is_ok(), "the target's connection is not broken off");
+    drop((tunnel, stream));
     relay.finish().await;
 }
 
