@@ -116,7 +116,7 @@ impl<'a> Ground<'a> {
         let port = envoy::free_port()?;
         let [config, log] = ["envoy.json", "envoy.log"].map(|name| self.files.path().join(name));
         let [chain, key] = ["chain.pem", "key.pem"].map(|name| self.files.path().join(name));
-        fs::write(&config, envoy::config(port, &chain, &key).to_string())?;
+        fs::write(&config, envoy::config(port, &chain, &key, envoy::BOTH).to_string())?;
         let mut command = Command::new(envoy::fetch()?);
         command.arg("--config-path").arg(config).args(["--concurrency", "1", "--log-level", "error"]);
         command.args(["--disable-hot-restart"]).stdout(Stdio::null()).stderr(File::create(&log)?);

@@ -117,6 +117,14 @@ pub(crate) fn python(script: &str, arguments: &[&dyn AsRef<OsStr>]) -> Command {
     command
 }
 
+/// A file of a package in that Python's environment.
+pub(crate) fn packaged(file: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let libraries = root.join("target/interop-venv/lib").read_dir().expect("the environment that tests/run makes");
+    let mut places = libraries.map(|library| library.expect("it can be read").path().join("site-packages").join(file));
+    places.find(|place| place.is_file()).unwrap_or_else(|| panic!("{file} is missing: run tests/run, which installs it"))
+}
+
 /// Reads lines until the stream ends. The process owns the other end, so this thread ends with it.
 fn forward(stream: impl Read + Send + 'static, lines: Sender<String>) {
     thread::spawn(move || {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `tests/run` installs what this needs: the Debian packages of clients and servers, and the Python
-//! environment `target/interop-venv` with aioquic and h2.
+//! environment `target/interop-venv` with aioquic, h2 and Envoy.
 
 #![expect(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
@@ -16,6 +16,7 @@ mod child;
 mod chromium;
 mod curl;
 mod echo;
+mod envoy;
 mod python;
 mod relay;
 mod servers;

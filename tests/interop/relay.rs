@@ -86,12 +86,12 @@ impl Relay {
     }
 }
 
-fn issue(directory: &TempDir, name: &str, out: &Path) {
+pub(crate) fn issue(directory: &TempDir, name: &str, out: &Path) {
     output_of(binary(directory).args(["cert", "server", name, "--ca", "certs/dev", "--out"]).arg(out));
 }
 
 /// The relay's program, in the directory of a relay.
-fn binary(directory: &TempDir) -> Command {
+pub(crate) fn binary(directory: &TempDir) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_masque-relay"));
     command.current_dir(directory.path());
     command
