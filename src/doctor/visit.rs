@@ -55,6 +55,8 @@ pub(super) struct Visit {
     /// Whether the relay still answered from a new address; none where that was not tried.
     pub(super) moved: Option<bool>,
     pub(super) goaways: Vec<u64>,
+    /// The first of them came before anything was asked.
+    pub(super) unwelcome: bool,
     pub(super) critical: Vec<CriticalEnd>,
     pub(super) violations: Vec<Violation>,
     /// How the relay ended the connection, if it did.
@@ -111,6 +113,7 @@ impl Visit {
             asks: Asks::default(),
             moved: None,
             goaways: Vec::new(),
+            unwelcome: false,
             critical: Vec::new(),
             violations: Vec::new(),
             closed: None,
@@ -160,6 +163,7 @@ impl Visit {
             // What the relay does to a connection by itself is seen before requests make it do more.
             sleep(took.clamp(AT_LEAST, AT_MOST)).await;
         }
+        self.unwelcome = !client.goaways().is_empty();
         let chain = Chain::read(&self.seen.chain, &plan.roots, &plan.url.host, plan.now);
         let deserves = plan.trusting || chain.is_ok_and(|chain| chain.deserves(&plan.public_keys, plan.now));
         self.withheld = !deserves && !plan.fields.is_empty();

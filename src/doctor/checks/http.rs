@@ -139,15 +139,20 @@ fn goaway(_: &Plan, visit: &Visit) -> Found {
     match (&visit.goaways[..], &visit.closed) {
         ([], _) => Found::ok("no GOAWAY"),
         (_, Some(closed)) if !farewell(closed) => Found::skip("needs: lasts"),
-        ([first, ..], _) => Found::fail(format!("the relay sent GOAWAY {first} to a new connection"))
+        ([first, ..], _) if visit.unwelcome => Found::fail(format!("the relay sent GOAWAY {first} to a new connection"))
             .hint("it takes no requests: is it shutting down, or a front end of it?")
             .fault("goaway"),
+        ([first, ..], _) => Found::warn(format!("the relay sent GOAWAY {first} once it had been asked for something"))
+            .hint("one request that it refuses makes it give up the connection, and the client's other tunnels with it"),
     }
 }
 
 fn lasts(_: &Plan, visit: &Visit) -> Found {
     match &visit.closed {
         None => Found::ok("the relay keeps the connection open"),
+        Some(closed) if farewell(closed) && !visit.unwelcome && !visit.goaways.is_empty() => {
+            Found::ok("the relay keeps the connection open until its GOAWAY")
+        }
         Some(closed) if farewell(closed) => Found::skip("needs: goaway"),
         Some(closed) if closed.by_peer && closed.layer == Layer::Application => Found::fail(format!("the connection was {closed}"))
             .hint("clients log this as an abort: the relay's record says why it did so")
