@@ -26,7 +26,7 @@ use crate::config::{
 };
 use report::Failure;
 
-/// A MASQUE relay: CONNECT and CONNECT-UDP over HTTP/3 and HTTP/2
+/// A MASQUE relay: CONNECT and CONNECT-UDP over HTTP/3, HTTP/2 and HTTP/1.1
 #[derive(Debug, Parser)]
 #[command(name = "masque-relay", version, max_term_width = 100, after_help = TRY, disable_help_subcommand = true)]
 pub struct Arguments {

@@ -122,7 +122,7 @@ pub fn run(command: &CertCommand, now: SystemTime) -> Result<(), Failure> {
 fn ca(arguments: &CaArguments, now: SystemTime) -> Result<(), Failure> {
     let authority = Authority::new(&arguments.name, now)?;
     arguments.output.write("ca.pem", authority.pem(), "ca.key", &authority.key_pem())?;
-    say("clients trust the relay once ca.pem is installed; keep ca.key where the relay does not run");
+    say("clients trust the relay once ca.pem is installed on them and trusted there; keep ca.key where the relay does not run");
     Ok(())
 }
 

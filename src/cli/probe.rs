@@ -253,6 +253,8 @@ impl From<ProbeError> for Failure {
             ProbeError::Refused(refused) if refused.status == 407 => {
                 Some("the relay asks for a credential: `--token-file FILE`, `--token TOKEN`, or `--header 'NAME: VALUE'`".to_owned())
             }
+            ProbeError::Connect { source: TransportError(fault), .. } if u64::from(fault.code) == NO_ALPN => Some(NOT_SERVED.to_owned()),
+            ProbeError::ConnectTcp { source, .. } if speaks_otherwise(source) => Some(NOT_SERVED.to_owned()),
             ProbeError::Connect { source: TransportError(fault), .. } if is_alert(fault.code) => Some(TRUST.to_owned()),
             ProbeError::ConnectTcp { source, .. } if is_tls(source) => Some(TRUST.to_owned()),
             ProbeError::ConnectTcp { .. } => Some("nothing answers there: is the relay up, and its TCP port open on the way?".to_owned()),
@@ -263,6 +265,16 @@ impl From<ProbeError> for Failure {
         };
         Self::new(exit, &error, hint)
     }
+}
+
+/// The alert no_application_protocol, as QUIC carries it.
+const NO_ALPN: u64 = 0x100 + 120;
+const NOT_SERVED: &str = "the relay does not serve this version of HTTP: try another with `--http 3`, `--http 2` or `--http 1`";
+
+/// The same over TCP.
+fn speaks_otherwise(error: &io::Error) -> bool {
+    let alert = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
+    matches!(alert, Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)))
 }
 
 /// QUIC carries TLS alerts as codes of their own (RFC 9001 §4.8).

@@ -85,6 +85,7 @@ impl ConfigError {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Some(NO_FILE.into()),
             Self::Problems { file: None, .. } => Some(NO_FILE.into()),
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::InvalidData => Some("it must be TOML, text in UTF-8".into()),
             Self::Read { .. } | Self::Problems { .. } => None,
         }
     }
@@ -163,7 +164,10 @@ impl Settings {
             wrong.push(("listen", "`listen` needs an address".into()));
         }
         if !config.http.over_tcp() && !config.http.h3 {
-            wrong.push(("http3", "no version of HTTP is served: set `http3`, `http2` or `http1` to `true`".into()));
+            wrong.push((
+                "http3",
+                "no version of HTTP is served: set `http3`, `http2` or `http1` to `true`, or leave out `--no-h3` or `--no-h2`".into(),
+            ));
         }
         let twice = |(index, addr): (usize, &std::net::SocketAddr)| addr.port() != 0 && config.listen[..index].contains(addr);
         if let Some(index) = config.listen.iter().enumerate().position(twice) {
@@ -484,7 +488,7 @@ records = "/var/log/records.jsonl"
     #[test]
     fn some_http_must_be_served() {
         let found = only("http3 = false\nhttp2 = false");
-        assert_eq!(found, "no version of HTTP is served: set `http3`, `http2` or `http1` to `true`");
+        assert_eq!(found, "no version of HTTP is served: set `http3`, `http2` or `http1` to `true`, or leave out `--no-h3` or `--no-h2`");
         meant(&format!("http2 = false\n{NEEDED}")).unwrap();
     }
 

@@ -177,8 +177,7 @@ impl Visit {
             let udp = plan.udp.as_ref().filter(|_| may_udp);
             let elsewhere = udp.filter(|_| !is_well_known(&options));
             let bare = (may_udp && udp.is_none()).then(nowhere);
-            (self.asks.tcp, self.asks.udp, self.asks.second, self.asks.well_known, self.asks.nowhere, self.asks.bare_udp) = tokio::join!(
-                maybe(plan.tcp.as_ref(), |target| asking.tcp(target)),
+            (self.asks.udp, self.asks.second, self.asks.well_known, self.asks.nowhere, self.asks.bare_udp) = tokio::join!(
                 maybe(udp, |target| asking.udp(target, udp::MANY)),
                 maybe(udp, |target| asking.udp(target, udp::FEW)),
                 maybe(elsewhere, |target| asking.well_known(target)),
@@ -190,6 +189,8 @@ impl Visit {
                     }
                 },
             );
+            // Not beside them: a burst of a megabyte fills the buffers of this machine's socket, and payloads lost here would be held against the relay.
+            self.asks.tcp = maybe(plan.tcp.as_ref(), |target| asking.tcp(target)).await;
         }
         if self.withheld || !plan.fields.is_empty() {
             self.asks.stranger = Some(asking.refusal(&stranger.tcp_head(&nowhere().text)).await);

@@ -228,11 +228,15 @@ impl From<&quinn::ConnectionError> for Closed {
     }
 }
 
+/// A relay's text goes to a terminal: no control characters.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.into() }).collect()
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.proxy_status {
-            // A relay's text goes to a terminal: no control bytes.
-            Some(proxy_status) => write!(f, "status {}, Proxy-Status {}", self.status, proxy_status.escape_debug()),
+            Some(proxy_status) => write!(f, "status {}, Proxy-Status {}", self.status, printable(proxy_status)),
             None => write!(f, "status {}", self.status),
         }
     }

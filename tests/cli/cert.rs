@@ -11,7 +11,7 @@ fn a_ca_and_a_leaf_are_two_commands() {
     exit 0
     -- stderr
     wrote certs/ca.pem and certs/ca.key
-    clients trust the relay once ca.pem is installed; keep ca.key where the relay does not run
+    clients trust the relay once ca.pem is installed on them and trusted there; keep ca.key where the relay does not run
     ");
     insta::assert_snapshot!(home.run(&["cert", "server", "relay.example", "192.0.2.7"]), @r"
     exit 0

@@ -40,7 +40,7 @@ fn every_page_fits_one_screen_and_has_an_example() {
 #[test]
 fn the_commands() {
     insta::assert_snapshot!(Home::new().stdout(&["--help"]), @r"
-    A MASQUE relay: CONNECT and CONNECT-UDP over HTTP/3 and HTTP/2
+    A MASQUE relay: CONNECT and CONNECT-UDP over HTTP/3, HTTP/2 and HTTP/1.1
 
     Usage: masque-relay <COMMAND>
 
