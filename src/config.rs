@@ -42,6 +42,8 @@ pub struct Config {
     pub workers: usize,
     /// Certificate chain and key, PEM.
     pub certificate: Certificate,
+    /// Further ones, each for clients that ask for one of its names.
+    pub more_certificates: Vec<Certificate>,
     /// CONNECT-UDP templates served beside the well-known one.
     pub templates: Vec<Template>,
     /// Who may use the relay.
@@ -73,6 +75,11 @@ impl Config {
     pub fn open_to_all(&self) -> Option<SocketAddr> {
         let guarded = self.access.open || !self.access.tokens.is_empty();
         self.listen.iter().copied().find(|addr| !guarded && !addr.ip().to_canonical().is_loopback())
+    }
+
+    /// Every certificate, the one for clients without a name first.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        std::iter::once(&self.certificate).chain(&self.more_certificates)
     }
 }
 
@@ -279,6 +286,8 @@ pub struct Log {
     pub privacy: Privacy,
     /// A file for the records of connections, a line of JSON each.
     pub records: Option<PathBuf>,
+    /// The secrets of connections go to the file that `SSLKEYLOGFILE` names: whoever reads it reads all traffic.
+    pub secrets: bool,
 }
 
 /// Where the admin socket is. It is a file of this machine: no client of the relay can reach it.
@@ -330,6 +339,7 @@ impl Default for Config {
             name: "masque-relay".into(),
             workers: 1,
             certificate: Certificate::default(),
+            more_certificates: Vec::new(),
             templates: Vec::new(),
             access: Access::default(),
             rules: Rules::default(),

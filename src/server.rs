@@ -5,6 +5,7 @@
 
 mod bind;
 mod error;
+mod reload;
 
 use std::{
     fmt, io,
@@ -24,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin::{Admin, Subject},
     apple::Quirk,
-    certs::{Serving, Tls, misfits::Misfits},
+    certs::Tls,
     config::{self, Config},
     diagnosis,
     fault::Faults,
@@ -42,6 +43,7 @@ use crate::{
 };
 use bind::{Bound, Sockets, bind_all};
 pub use error::StartError;
+pub use reload::{Found, Reload};
 
 /// Workers at most: one byte of a connection ID names them.
 pub const MAX_WORKERS: usize = 256;
@@ -54,6 +56,9 @@ pub struct Server {
     warnings: Vec<String>,
     counters: Counters,
     faults: Arc<Faults>,
+    plan: Arc<Plan>,
+    /// The certificates' files as they were read.
+    digest: reload::Digest,
     draining: CancellationToken,
     cut: CancellationToken,
     threads: Vec<Thread>,
@@ -104,10 +109,8 @@ impl Server {
             return Err(StartError::NoFaults { faults: config.fault.on });
         }
         let faults = Arc::new(Faults::new(config.fault.on.iter().copied(), config.fault.seed));
-        let mut serving = Serving::load(&config)?;
-        if config.fault.allow {
-            serving.misbehave(Misfits::new(serving.first(), config.fault.authority.as_ref(), Arc::clone(&faults))?);
-        }
+        let digest = reload::digest(&config);
+        let serving = reload::serving(&config, &faults)?;
         let derive = |label: &str| serving.first().derive_key(label);
         let quic = Shared::new(&config, &serving.tls_for_quic()?, h3::STREAMS, Arc::clone(&faults), derive)?;
         let workers = config.workers.clamp(1, MAX_WORKERS);
@@ -138,6 +141,8 @@ impl Server {
             warnings: Vec::new(),
             counters: Counters { workers: Vec::new(), limits },
             faults,
+            plan: Arc::clone(&plan),
+            digest,
             draining: plan.draining.clone(),
             cut: plan.cut.clone(),
             threads: Vec::new(),
@@ -176,6 +181,11 @@ impl Server {
     /// How it misbehaves; can be changed only where the configuration allows it.
     pub fn faults(&self) -> &Arc<Faults> {
         &self.faults
+    }
+
+    /// What changes certificates and policy while it runs.
+    pub fn reload(&self) -> Reload {
+        Reload::new(Arc::clone(&self.plan), self.addresses.clone(), self.digest)
     }
 
     /// What is not as it was asked for, in words.

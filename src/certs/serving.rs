@@ -26,6 +26,10 @@ pub struct Tls {
 /// Everything that is served.
 #[derive(Debug)]
 pub struct Serving {
+    /// For all workers and ways in: a client may come back by another. A new trust has a new one, so that nobody comes back from before it.
+    ticketer: Arc<dyn ProducesTickets>,
+    /// Whether the secrets of connections are written down, for debugging.
+    secrets: bool,
     /// The first is for clients that ask for no name, or for none of these.
     identities: Vec<Identity>,
     /// Bad certificates in place of these, where faults are allowed.
@@ -35,13 +39,15 @@ pub struct Serving {
 impl Serving {
     /// Reads what the configuration names. Dates are [`Self::check`]'s.
     pub fn load(config: &Config) -> Result<Self, CertError> {
-        Ok(Self::of(vec![Identity::load(&config.certificate)?]))
+        let serving = Self::of(config.certificates().map(Identity::load).collect::<Result<_, _>>()?)?;
+        Ok(Self { secrets: config.log.secrets, ..serving })
     }
 
     /// These; there is at least one.
-    pub fn of(identities: Vec<Identity>) -> Self {
+    pub fn of(identities: Vec<Identity>) -> Result<Self, CertError> {
         assert!(!identities.is_empty(), "a relay has a certificate");
-        Self { identities, misfits: None }
+        let ticketer = provider::Ticketer::new().map_err(|source| CertError::Tls { source })?;
+        Ok(Self { ticketer, secrets: false, identities, misfits: None })
     }
 
     /// From now on faults decide about what is shown, and whether a client's certificate is asked for.
@@ -65,15 +71,11 @@ impl Serving {
     }
 
     /// The TLS side of QUIC: TLS 1.3 only, ALPN `h3`.
-    ///
-    /// Every call makes a new ticketer: the workers of one relay share the result of one call.
     pub fn tls_for_quic(&self) -> Result<Tls, CertError> {
         self.tls(&[&TLS13], &[b"h3"])
     }
 
     /// The TLS side of HTTP over TCP: ALPN by what is served, TLS 1.3, and 1.2 where it is allowed.
-    ///
-    /// Every call makes a new ticketer, as above.
     pub fn tls_for_tcp(&self, http: Versions, tls12: bool) -> Result<Tls, CertError> {
         let versions: &[_] = if tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
         let alpn = [(http.h2, &b"h2"[..]), (http.h1, b"http/1.1")];
@@ -82,7 +84,6 @@ impl Serving {
     }
 
     fn tls(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> Result<Tls, CertError> {
-        let ticketer = provider::Ticketer::new().map_err(|source| CertError::Tls { source })?;
         let certificates = Arc::new(ByName::new(&self.identities, false));
         let raw_keys = Arc::new(ByName::new(&self.identities, true));
         let (certificates, clients): (Arc<dyn ResolvesServerCert>, Arc<dyn ClientCertVerifier>) = match &self.misfits {
@@ -90,18 +91,18 @@ impl Serving {
             Some(misfits) => (Arc::new(Misfitting { misfits: Arc::clone(misfits), good: certificates }), Arc::clone(misfits) as _),
         };
         Ok(Tls {
-            certificate: Self::server(versions, alpn, certificates, clients, Arc::clone(&ticketer))?,
-            raw_key: Self::server(&[&TLS13], alpn, raw_keys, WebPkiClientVerifier::no_client_auth(), ticketer)?,
+            certificate: self.server(versions, alpn, certificates, clients)?,
+            raw_key: self.server(&[&TLS13], alpn, raw_keys, WebPkiClientVerifier::no_client_auth())?,
         })
     }
 
     /// AES-128-GCM first, X25519MLKEM768 allowed, tickets by one shared ticketer, no 0-RTT.
     fn server(
+        &self,
         versions: &[&'static SupportedProtocolVersion],
         alpn: &[&[u8]],
         certificates: Arc<dyn ResolvesServerCert>,
         clients: Arc<dyn ClientCertVerifier>,
-        ticketer: Arc<dyn ProducesTickets>,
     ) -> Result<Arc<rustls::ServerConfig>, CertError> {
         let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(crypto()))
             .with_protocol_versions(versions)
@@ -110,7 +111,10 @@ impl Serving {
             .with_cert_resolver(certificates);
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.ignore_client_order = true;
-        config.ticketer = ticketer;
+        config.ticketer = Arc::clone(&self.ticketer);
+        if self.secrets {
+            config.key_log = Arc::new(rustls::KeyLogFile::new());
+        }
         config.send_tls13_tickets = 2;
         // CONNECT is not safe to replay (RFC 8470): a tunnel would be opened twice.
         config.max_early_data_size = 0;
@@ -248,7 +252,7 @@ mod tests {
 
     #[test]
     fn tls_is_what_the_design_asks_for() {
-        let Tls { certificate, raw_key } = Serving::of(vec![identity(&authority(), &["a.example"])]).tls_for_quic().unwrap();
+        let Tls { certificate, raw_key } = Serving::of(vec![identity(&authority(), &["a.example"])]).unwrap().tls_for_quic().unwrap();
         assert!(!certificate.cert_resolver.only_raw_public_keys() && raw_key.cert_resolver.only_raw_public_keys());
         for tls in [certificate, raw_key] {
             assert_eq!(tls.alpn_protocols, [b"h3"]);

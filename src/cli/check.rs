@@ -9,7 +9,7 @@ use super::{
     report::{Failure, print, say},
 };
 use crate::{
-    certs::{Identity, facts::utc},
+    certs::{Identity, Serving, facts::utc},
     config::{Config, file::Settings},
 };
 
@@ -21,29 +21,31 @@ pub fn run(arguments: &CheckArguments, now: SystemTime) -> Result<(), Failure> {
     if arguments.show {
         print(&meant.show())?;
     }
-    let identity = Identity::load(&meant.config.certificate)?;
-    identity.check(now)?;
-    for complaint in identity.facts().complaints(now) {
-        say(format_args!("warning: the certificate {}: {complaint}", meant.config.certificate.chain.display()));
+    let serving = Serving::load(&meant.config)?;
+    serving.check(now)?;
+    for (identity, files) in serving.identities().iter().zip(meant.config.certificates()) {
+        for complaint in identity.facts().complaints(now) {
+            say(format_args!("warning: the certificate {}: {complaint}", files.chain.display()));
+        }
     }
     if arguments.health {
-        return health::ask(&meant.config, &identity);
+        return health::ask(&meant.config, serving.first());
     }
-    say(summary(&meant.config, &identity));
+    say(summary(&meant.config, serving.identities()));
     Ok(())
 }
 
-fn summary(config: &Config, identity: &Identity) -> String {
+fn summary(config: &Config, identities: &[Identity]) -> String {
     let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     let who = match (config.access.open, config.access.tokens.len()) {
         (true, _) => "open to everybody".to_owned(),
         (false, tokens) => count(tokens, "token"),
     };
+    let names = identities.iter().map(|identity| format!("{} (until {})", identity.names().join(", "), utc(identity.facts().not_after)));
     format!(
-        "ok: {} as {} (until {}), {who}, {}, {}",
+        "ok: {} as {}, {who}, {}, {}",
         listen.join(", "),
-        identity.names().join(", "),
-        utc(identity.facts().not_after),
+        names.collect::<Vec<_>>().join(" and "),
         count(config.rules.list.len(), "rule"),
         count(config.workers, "worker"),
     )

@@ -67,6 +67,14 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// All of it in a line, for the log.
+    pub fn line(&self) -> String {
+        let mut line = self.error.replace("\n  ", "; ");
+        self.causes.iter().for_each(|cause| line += &format!(": {cause}"));
+        self.hint.iter().for_each(|hint| line += &format!(" (hint: {hint})"));
+        line
+    }
+
     /// What the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self.exit {

@@ -1,12 +1,17 @@
 //! `serve`: from the command line to the orderly end.
 
+mod secrets;
+
 use std::{
     io,
     net::SocketAddr,
     time::{Duration, SystemTime},
 };
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::interval,
+};
 use tracing::{info, warn};
 
 use super::{
@@ -17,9 +22,9 @@ use super::{
     sessions::in_runtime_directory,
 };
 use crate::{
-    certs::Identity,
+    certs::Serving,
     config::{Admin, Config, file::Settings},
-    server::Server,
+    server::{Found, Reload, Server},
     sys,
 };
 
@@ -49,10 +54,16 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
         (config, None)
     };
     arguments.faults.lay(&mut config);
-    let identity = Identity::load(&config.certificate)?;
-    identity.check(now)?;
-    for complaint in identity.facts().complaints(now) {
-        warn!("the certificate: {complaint}");
+    let serving = Serving::load(&config)?;
+    serving.check(now)?;
+    for (identity, files) in serving.identities().iter().zip(config.certificates()) {
+        for complaint in identity.facts().complaints(now) {
+            warn!("the certificate {}: {complaint}", files.chain.display());
+        }
+    }
+    if let Some(file) = secrets::file()? {
+        warn!("SSLKEYLOGFILE: the secrets of all connections are written to {}: whoever reads it reads all traffic", file.display());
+        config.log.secrets = true;
     }
     let room = make_room(&config);
     let grace = config.timeouts.drain;
@@ -67,14 +78,15 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
         dev.note_running(server.addresses())?;
         dev.greet(server.addresses());
     }
-    print(&ready(identity.names(), server.addresses()))?;
+    print(&ready(serving.first().names(), server.addresses()))?;
 
     let checkup = async {
         if dev.is_some() {
             say(Box::pin(doctor::checkup(now)).await);
         }
     };
-    let mut ended = std::pin::pin!(run_until_signalled(server, &mut signals, grace));
+    let configured = dev.is_none().then_some(arguments);
+    let mut ended = std::pin::pin!(run_until_signalled(server, &mut signals, configured, grace));
     let ended = tokio::select! {
         ended = &mut ended => ended,
         () = checkup => ended.await,
@@ -85,8 +97,24 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
     ended
 }
 
-async fn run_until_signalled(server: Server, signals: &mut Signals, grace: Duration) -> Result<(), Failure> {
-    let name = signals.next().await;
+/// `configured` is what a configuration is read from again at SIGHUP.
+async fn run_until_signalled(
+    server: Server,
+    signals: &mut Signals,
+    configured: Option<&ServeArguments>,
+    grace: Duration,
+) -> Result<(), Failure> {
+    let mut reload = server.reload();
+    let mut watch = interval(WATCH);
+    let name = loop {
+        tokio::select! {
+            signal = signals.any() => match signal {
+                Some(name) => break name,
+                None => load(&mut reload, configured),
+            },
+            _ = watch.tick() => look(&mut reload, false),
+        }
+    };
     info!("{name}: no new work; tunnels have {grace:?} to end, a second signal cuts them at once");
     let cut = tokio::select! {
         cut = server.drain(grace) => cut,
@@ -106,6 +134,27 @@ async fn run_until_signalled(server: Server, signals: &mut Signals, grace: Durat
             ),
         )
         .hint("`timeouts.drain` gives them more time")),
+    }
+}
+
+/// Reads everything again, as far as it counts without a restart.
+fn load(reload: &mut Reload, configured: Option<&ServeArguments>) {
+    let Some(arguments) = configured else { return look(reload, true) };
+    let mut settings = Settings::new();
+    let config = arguments.overrides.lay(&mut settings).and_then(|()| settings.finish().map(|meant| meant.config).map_err(Failure::from));
+    match config.and_then(|config| reload.load(config, SystemTime::now()).map_err(Failure::from)) {
+        Ok(()) => info!("SIGHUP: certificates, `access` and `rules` are read again; everything else takes a restart"),
+        Err(failure) => warn!("SIGHUP: nothing is changed: {}", failure.line()),
+    }
+}
+
+/// Serves certificates that are new; of bad ones it tells once.
+fn look(reload: &mut Reload, asked: bool) {
+    match reload.look(SystemTime::now()) {
+        Ok(Found::New) => info!("the certificates are new: they serve new connections"),
+        Ok(Found::Same) if asked => info!("SIGHUP: the certificates are unchanged"),
+        Ok(Found::Same) => {}
+        Err(error) => warn!("the certificates are new and bad, those before stay: {}", Failure::from(error).line()),
     }
 }
 
@@ -149,18 +198,31 @@ fn descriptors(config: &Config) -> u64 {
     config.limits.tunnels.saturating_add(workers).saturating_add(64) as u64
 }
 
-/// SIGTERM and SIGINT.
+/// How often the files of certificates are looked at.
+const WATCH: Duration = Duration::from_secs(10);
+
+/// SIGTERM and SIGINT, and SIGHUP.
 struct Signals {
+    hangup: Signal,
     term: Signal,
     int: Signal,
 }
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        Ok(Self { hangup: signal(SignalKind::hangup())?, term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
 
-    /// The name of the next one. Cancel safe.
+    /// The next one: the name of one that ends the relay, none for SIGHUP. Cancel safe.
+    async fn any(&mut self) -> Option<&'static str> {
+        tokio::select! {
+            _ = self.term.recv() => Some("SIGTERM"),
+            _ = self.int.recv() => Some("SIGINT"),
+            _ = self.hangup.recv() => None,
+        }
+    }
+
+    /// The name of the next one that ends the relay. Cancel safe.
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",

@@ -1,4 +1,4 @@
-//! The tables inside lists: tokens and rules.
+//! The tables inside lists: certificates, tokens and rules.
 
 use std::net::IpAddr;
 
@@ -6,9 +6,22 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::{
-    Rule, Token,
-    values::{DENIALS, PROTOCOLS, Read, Value, Wrong, choice, list, number, parsed, table, wrong},
+    Certificate, Rule, Token,
+    values::{DENIALS, PROTOCOLS, Read, Value, Wrong, choice, list, number, parsed, path, table, wrong},
 };
+
+/// `{ chain = "cert.pem", key = "key.pem" }`.
+pub(super) fn certificate(value: &Value<'_>) -> Read<Certificate> {
+    let table = table(value, &["chain", "key"], r#"{ chain = "cert.pem", key = "key.pem" }"#)?;
+    let (Some(chain), Some(key)) = (table.get("chain"), table.get("key")) else {
+        return wrong(value, "needs both `chain` and `key`");
+    };
+    let of = |key: &'static str| move |says: String| format!("has a `{key}` that {says}");
+    match (parsed(chain, |text| path(text).map_err(of("chain"))), parsed(key, |text| path(text).map_err(of("key")))) {
+        (Ok(chain), Ok(key)) => Ok(Certificate { chain, key }),
+        (chain, key) => Err(chain.err().into_iter().chain(key.err()).flatten().collect()),
+    }
+}
 
 /// `{ user = "alice", sha256 = "…" }`.
 pub(super) fn token(value: &Value<'_>) -> Read<Token> {

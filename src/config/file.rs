@@ -129,6 +129,9 @@ impl Settings {
         let base = path.parent().unwrap_or(Path::new(""));
         let mut files =
             vec![("certificate.chain", &mut self.config.certificate.chain), ("certificate.key", &mut self.config.certificate.key)];
+        files.extend(
+            self.config.more_certificates.iter_mut().flat_map(|one| [&mut one.chain, &mut one.key]).map(|file| ("certificate.more", file)),
+        );
         files.extend(self.config.log.records.as_mut().map(|file| ("log.records", file)));
         if let Admin::At(socket) = &mut self.config.admin {
             files.push(("admin", socket));

@@ -4,8 +4,8 @@ use std::{num::NonZero, thread, time::Duration};
 
 use super::{
     Admin, Config,
-    entries::{rule, token},
-    show::{durations, path, quoted, quoted_list, rules, tokens, word},
+    entries::{certificate, rule, token},
+    show::{certificates, durations, path, quoted, quoted_list, rules, tokens, word},
     values::{
         DENIALS, PRIVACIES, RETRIES, Read, Value, boolean, choice, duration, field_name, list, listen_address, number, parsed,
         path as file, relay_name, resolver, text,
@@ -170,6 +170,12 @@ pub static KEYS: &[Key] = &[
         about: "PEM file: its private key, unencrypted; relative to this file",
         read: |value, config| parsed(value, file).map(|key| config.certificate.key = key),
         show: |config| path(&config.certificate.key),
+    },
+    Key {
+        path: "certificate.more",
+        about: "further certificates, `{ chain = \"…\", key = \"…\" }`, shown to clients that ask for one of their names; others get the first",
+        read: |value, config| list(value, 256, certificate).map(|more| config.more_certificates = more),
+        show: |config| certificates(&config.more_certificates),
     },
     Key {
         path: "access.open",

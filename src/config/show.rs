@@ -3,7 +3,7 @@
 use std::{fmt::Display, path::Path, time::Duration};
 
 use super::{
-    Rule, Token,
+    Certificate, Rule, Token,
     values::{DENIALS, PROTOCOLS, show_duration},
 };
 
@@ -28,6 +28,10 @@ pub(super) fn durations(span: Duration) -> String {
 /// The word of a choice.
 pub(super) fn word<T: PartialEq>(words: &[(&str, T)], meant: T) -> String {
     words.iter().find(|(_, value)| *value == meant).map_or_else(String::new, |(word, _)| quoted(word))
+}
+
+pub(super) fn certificates(certificates: &[Certificate]) -> String {
+    lines(certificates.iter().map(|one| format!("{{ chain = {}, key = {} }}", path(&one.chain), path(&one.key))))
 }
 
 /// Users only: not even the hash of a token is printed.

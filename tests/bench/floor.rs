@@ -48,7 +48,7 @@ impl Floor {
 async fn quinn_alone() -> Result<(), Failure> {
     let identity = Identity::load(&Certificate { chain: Path::new("chain.pem").into(), key: Path::new("key.pem").into() })?;
     let mut config = quinn::ServerConfig::with_crypto(std::sync::Arc::new(QuicServerConfig::try_from(
-        Serving::of(vec![identity]).tls_for_quic()?.certificate,
+        Serving::of(vec![identity])?.tls_for_quic()?.certificate,
     )?));
     let mut transport = quinn::TransportConfig::default();
     // As the relay has them.
