@@ -243,6 +243,18 @@ mod tests {
     }
 
     #[test]
+    fn a_ticket_counts_for_every_way_in_and_not_after_a_change_of_trust() {
+        let authority = authority();
+        let serving = || Serving::of(vec![identity(&authority, &["a.example"])]).unwrap();
+        let (before, after) = (serving(), serving());
+        let versions = Versions { h1: false, h2: true, h3: true };
+        let ticket = before.tls_for_quic().unwrap().certificate.ticketer.encrypt(b"a session").unwrap();
+        let tcp = |serving: &Serving| serving.tls_for_tcp(versions, false).unwrap().certificate.ticketer.decrypt(&ticket);
+        assert_eq!(tcp(&before).as_deref(), Some(&b"a session"[..]));
+        assert_eq!(tcp(&after), None);
+    }
+
+    #[test]
     fn a_raw_key_is_the_leafs() {
         let identity = identity(&authority(), &["a.example"]);
         let raw = raw_key(&identity.certified);

@@ -68,6 +68,7 @@ fn what_is_meant_is_shown_with_its_sources() {
     [certificate]
     chain = "certs/cert.pem"                      # relay.toml line 6
     key = "certs/key.pem"                         # relay.toml line 7
+    more = []                                     # default
 
     [access]
     open = false                                  # default

@@ -1,5 +1,6 @@
 //! `serve`, `probe` and `check --health`: a real relay as its own process.
 
+mod reload;
 mod sessions;
 
 use std::{

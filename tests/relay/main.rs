@@ -67,6 +67,9 @@ mod tls;
 mod hello;
 
 #[cfg(test)]
+mod certificates;
+
+#[cfg(test)]
 mod apple;
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ use masque_relay::{
     fault::Faults,
     metrics::Snapshot,
     probe::{Http, Options},
-    server::{Counters, Server},
+    server::{Counters, Reload, Server},
 };
 use tokio::time::{interval, timeout};
 
@@ -203,6 +203,11 @@ impl Relay {
         self.server.as_ref().expect("it runs").faults()
     }
 
+    /// What changes it while it runs.
+    pub(crate) fn reload(&self) -> Reload {
+        self.server.as_ref().expect("it runs").reload()
+    }
+
     /// The lines the relay has logged so far.
     pub(crate) fn log(&self) -> Vec<String> {
         log::lines(self.log_start)
@@ -306,15 +311,17 @@ pub(crate) fn token(user: &str, token: &str) -> Token {
 }
 
 /// PEM texts of a CA and of a leaf it issued.
-struct Identity {
+pub(crate) struct Identity {
     ca: String,
     ca_key: String,
-    chain: String,
-    key: String,
+    /// The leaf.
+    pub(crate) chain: String,
+    /// Its key.
+    pub(crate) key: String,
 }
 
 /// Made without the relay's own code for it, so that a fault there shows.
-fn identity(names: &[&str]) -> Identity {
+pub(crate) fn identity(names: &[&str]) -> Identity {
     use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
     let ca_key = KeyPair::generate().expect("a key");
@@ -332,7 +339,7 @@ fn identity(names: &[&str]) -> Identity {
     Identity { ca: ca_pem, ca_key: ca_key_pem, chain, key: key.serialize_pem() }
 }
 
-fn written(dir: &Path, name: &str, text: &str) -> std::path::PathBuf {
+pub(crate) fn written(dir: &Path, name: &str, text: &str) -> std::path::PathBuf {
     let path = dir.join(name);
     std::fs::write(&path, text).expect("a temporary file");
     path
