@@ -142,15 +142,21 @@ fn load(reload: &mut Reload, configured: Option<&ServeArguments>) {
     let Some(arguments) = configured else { return look(reload, true) };
     let mut settings = Settings::new();
     let config = arguments.overrides.lay(&mut settings).and_then(|()| settings.finish().map(|meant| meant.config).map_err(Failure::from));
-    match config.and_then(|config| reload.load(config, SystemTime::now()).map_err(Failure::from)) {
+    match config.and_then(|config| reload.load(config, clock()).map_err(Failure::from)) {
         Ok(()) => info!("SIGHUP: certificates, `access` and `rules` are read again; everything else takes a restart"),
         Err(failure) => warn!("SIGHUP: nothing is changed: {}", failure.line()),
     }
 }
 
+/// The clock, for what happens long after the start.
+#[expect(clippy::disallowed_methods, reason = "a certificate that comes while the relay runs is judged by the time it comes at")]
+fn clock() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Serves certificates that are new; of bad ones it tells once.
 fn look(reload: &mut Reload, asked: bool) {
-    match reload.look(SystemTime::now()) {
+    match reload.look(clock()) {
         Ok(Found::New) => info!("the certificates are new: they serve new connections"),
         Ok(Found::Same) if asked => info!("SIGHUP: the certificates are unchanged"),
         Ok(Found::Same) => {}
