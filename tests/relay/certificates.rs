@@ -30,6 +30,11 @@ use crate::support::{
     within, written,
 };
 
+#[expect(clippy::disallowed_methods, reason = "certificates made now are judged now")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Writes a new certificate for `names` where `files` are.
 fn renew(files: &Certificate, names: &[&str]) -> CertificateDer<'static> {
     let made = identity(names);
@@ -140,7 +145,7 @@ async fn c80_new_certificates_serve_new_connections_and_tunnels_live_on() {
         let relay = Relay::spawn(|_| {}).await;
         let echo = TcpEcho::start().await;
         let mut reload = relay.reload();
-        assert_eq!(reload.look(SystemTime::now()).unwrap(), Found::Same);
+        assert_eq!(reload.look(now()).unwrap(), Found::Same);
         let client = relay.client_over(http).await;
         let mut tunnel = client.connect_tcp(&echo.address().to_string()).await.unwrap();
         assert_echoes(&mut tunnel).await;
@@ -148,8 +153,8 @@ async fn c80_new_certificates_serve_new_connections_and_tunnels_live_on() {
         let before = first(&relay);
         let renewed = renew(&files(relay.files()), &[NAME, "127.0.0.1"]);
         assert_eq!(shown(&relay, http, NAME).await, before, "nobody has looked yet");
-        assert_eq!(reload.look(SystemTime::now()).unwrap(), Found::New);
-        assert_eq!(reload.look(SystemTime::now()).unwrap(), Found::Same);
+        assert_eq!(reload.look(now()).unwrap(), Found::New);
+        assert_eq!(reload.look(now()).unwrap(), Found::Same);
         for http in [Http::H3, Http::H2] {
             assert_eq!(shown(&relay, http, NAME).await, renewed);
         }
@@ -171,15 +176,15 @@ async fn c80_bad_certificates_change_nothing_and_are_told_once() {
     let relay = Relay::spawn(|_| {}).await;
     let before = first(&relay);
     let mut reload = relay.reload();
-    let (now, files) = (SystemTime::now(), files(relay.files()));
+    let (at, files) = (now(), files(relay.files()));
 
     // Half of a renewal.
     std::fs::write(&files.chain, identity(&[NAME]).chain).unwrap();
-    refused(&mut reload, now, "the private key belongs to another certificate");
+    refused(&mut reload, at, "the private key belongs to another certificate");
     std::fs::remove_file(&files.key).unwrap();
-    refused(&mut reload, now, "cannot read the private key");
+    refused(&mut reload, at, "cannot read the private key");
     std::fs::write(&files.chain, "garbage").unwrap();
-    refused(&mut reload, now, "is not PEM");
+    refused(&mut reload, at, "is not PEM");
     renew(&files, &[NAME]);
     refused(&mut reload, SystemTime::UNIX_EPOCH, "valid");
     for http in [Http::H3, Http::H2] {
@@ -187,7 +192,7 @@ async fn c80_bad_certificates_change_nothing_and_are_told_once() {
     }
     // The other half, and all is well.
     let good = renew(&files, &[NAME]);
-    assert_eq!(reload.look(now + Duration::from_secs(1)).unwrap(), Found::New);
+    assert_eq!(reload.look(at + Duration::from_secs(1)).unwrap(), Found::New);
     for http in [Http::H3, Http::H2] {
         assert_eq!(shown(&relay, http, NAME).await, good);
     }
