@@ -67,7 +67,7 @@ mod tls;
 mod hello;
 
 #[cfg(test)]
-mod certificates;
+mod reload;
 
 #[cfg(test)]
 mod apple;
