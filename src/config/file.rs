@@ -129,6 +129,7 @@ impl Settings {
         let base = path.parent().unwrap_or(Path::new(""));
         let mut files =
             vec![("certificate.chain", &mut self.config.certificate.chain), ("certificate.key", &mut self.config.certificate.key)];
+        files.extend(self.config.access.client_ca.as_mut().map(|file| ("access.client_ca", file)));
         files.extend(self.config.log.records.as_mut().map(|file| ("log.records", file)));
         if let Admin::At(socket) = &mut self.config.admin {
             files.push(("admin", socket));
@@ -410,6 +411,8 @@ key = "/run/key.pem"
 [access]
 open = true
 header = "X-Relay-Token"
+client_ca = "ca.pem"
+revoked = ["00:AB"]
 tokens = [{ user = "alice", sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" }]
 [rules]
 allow_private = true
