@@ -15,7 +15,7 @@
 //! 4. *No credential*: of a request's fields only those keep their value that are known to be harmless; of a target as much as `log.privacy` lets
 //!    through.
 //!
-//! A record becomes [`diagnosis::Record`] when somebody asks for it: that is the form that is written, shown and diagnosed.
+//! A record becomes [`crate::diagnosis::Record`] when somebody asks for it: that is the form that is written, shown and diagnosed.
 
 mod event;
 mod file;

@@ -16,6 +16,8 @@ mod help;
 mod profile;
 #[path = "cli/serve.rs"]
 mod serve;
+#[path = "cli/walk.rs"]
+mod walk;
 
 use std::{
     fs,

@@ -18,7 +18,10 @@ use super::{
     credential::{field, read_token},
     report::{Exit, Failure, printable, say},
 };
-use crate::probe::{Answer, Client, Http, Options, ProbeError, StreamEnd, TcpTunnel, UdpTunnel};
+use crate::{
+    doctor::Target,
+    probe::{Answer, Client, Http, Options, ProbeError, StreamEnd, TcpTunnel, UdpTunnel},
+};
 
 /// `probe`.
 #[derive(Args)]
@@ -28,10 +31,10 @@ pub struct ProbeArguments {
     #[arg(value_name = "URL")]
     url: String,
     /// Reach this over TCP: stdin goes there until its end, stdout shows the answer
-    #[arg(long, value_name = "HOST:PORT", group = "target", value_parser = target)]
+    #[arg(long, value_name = "HOST:PORT", group = "target", value_parser = Target::parse)]
     tcp: Option<Target>,
     /// Reach this over UDP: every line of stdin is a datagram, and so is every answer
-    #[arg(long, value_name = "HOST:PORT", group = "target", value_parser = target)]
+    #[arg(long, value_name = "HOST:PORT", group = "target", value_parser = Target::parse)]
     udp: Option<Target>,
     /// The version of HTTP: 3 over UDP, 2 or 1 over TCP
     #[arg(long, value_name = "1|2|3", default_value = "3", hide_possible_values = true, value_parser = http())]
@@ -48,16 +51,6 @@ pub struct ProbeArguments {
     /// Another field of the request; repeatable
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
-}
-
-/// A target as it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    /// Without brackets.
-    host: String,
-    port: u16,
-    /// As written: the `:authority` of a classic CONNECT.
-    text: String,
 }
 
 /// What went through.
@@ -296,23 +289,6 @@ fn http() -> impl TypedValueParser<Value = Http> {
     })
 }
 
-/// `HOST:PORT`, an IPv6 address in brackets.
-fn target(text: &str) -> Result<Target, String> {
-    let wrong =
-        || format!("must be a name or an address with a port, like `example.com:443` or `[2001:db8::1]:53`, not `{}`", text.escape_debug());
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let host = match host.strip_prefix('[') {
-        Some(host) => host.strip_suffix(']').ok_or_else(wrong)?,
-        None if host.contains(':') => return Err(wrong()),
-        None => host,
-    };
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
-    if host.is_empty() || host.bytes().any(|byte| byte <= b' ' || byte >= 0x7f) {
-        return Err(wrong());
-    }
-    Ok(Target { host: host.into(), port, text: text.into() })
-}
-
 const TRUST: &str = "the relay's certificate is not trusted, or the two do not agree on TLS: `--ca FILE` names the CA, and the URL must use a \
                      name of the certificate";
 
@@ -337,12 +313,12 @@ mod tests {
         for (text, host, port) in
             [("example.com:443", "example.com", 443), ("192.0.2.1:1", "192.0.2.1", 1), ("[2001:db8::1]:65535", "2001:db8::1", 65535)]
         {
-            assert_eq!(target(text).unwrap(), Target { host: host.into(), port, text: text.into() });
+            assert_eq!(Target::parse(text).unwrap(), Target { host: host.into(), port, text: text.into() });
         }
         for text in
             ["", "example.com", "example.com:", "example.com:0", "example.com:65536", ":443", "2001:db8::1:443", "[::1:443", "a b:1"]
         {
-            assert!(target(text).unwrap_err().contains("must be"), "{text:?}");
+            assert!(Target::parse(text).unwrap_err().contains("must be"), "{text:?}");
         }
     }
 

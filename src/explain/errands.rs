@@ -23,23 +23,26 @@ pub fn for_attempts(attempts: &[Explained]) -> Vec<Errand> {
     };
     let sight = &wrong.attempt.sight;
     let relay = sight.relay.as_deref().and_then(address).unwrap_or_else(|| "RELAY:443".into());
-    let target = sight.target.as_deref().map_or_else(|| "example.com:443".into(), target);
     let mut errands = vec![log_stream()];
     if wrong.joined.is_none() {
         errands.push(Errand {
-            place: "on the relay, during the next try",
-            command: "masque-relay serve --config relay.toml --log debug 2> relay.log".into(),
-            settles: "who closed, with which code, and what the requests were answered".into(),
+            place: "on the relay, right after the next try",
+            command: "masque-relay sessions && masque-relay sessions ID".into(),
+            settles: "who closed, with which code, and what the requests were answered; ID is what the first column says".into(),
         });
     }
     let open = !wrong.hypotheses.is_empty();
-    for (http, settles) in
-        [("3", if open { H3_SETTLES } else { "does the relay answer over HTTP/3, on UDP?" }), ("2", "the same over HTTP/2, on TCP")]
-    {
+    errands.push(Errand {
+        place: "on the device's network",
+        command: format!("masque-relay doctor https://{relay} --ca ca.pem --token-file token"),
+        settles: "everything a device expects of a relay, over HTTP/3 on UDP and HTTP/2 on TCP, whoever runs it".into(),
+    });
+    if open {
+        let target = sight.target.as_deref().map_or_else(|| "example.com:443".into(), target);
         errands.push(Errand {
             place: "on the device's network",
-            command: format!("masque-relay probe https://{relay} --http {http} --ca ca.pem --token-file token --tcp {target}"),
-            settles: settles.into(),
+            command: format!("masque-relay probe https://{relay} --ca ca.pem --token-file token --tcp {target}"),
+            settles: H3_SETTLES.into(),
         });
     }
     if open {
@@ -52,7 +55,7 @@ pub fn for_attempts(attempts: &[Explained]) -> Vec<Errand> {
     if wrong.joined.is_none() {
         errands.push(Errand {
             place: "then",
-            command: "masque-relay explain mac.log --records records.jsonl".into(),
+            command: "masque-relay sessions ID --json > records.jsonl && masque-relay explain mac.log --records records.jsonl".into(),
             settles: format!(
                 "{}with the relay's record of the same connection, one JSON object a line",
                 if open { "H1 to H6: " } else { "" }

@@ -24,7 +24,7 @@ pub enum What {
     Opened,
     /// Its head is whole.
     Head {
-        /// As [`super::head::shown`] writes it.
+        /// As `head::shown` writes it.
         text: Arc<str>,
         /// It shares its text with no other.
         fresh: bool,

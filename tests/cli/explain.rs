@@ -87,16 +87,16 @@ fn the_real_log() {
     what to do to learn more
       on the Mac, before the next try: with which code the client closed, and what it did before
         log stream --level debug --style compact --predicate 'subsystem == "com.apple.network" OR subsystem == "com.apple.networkextension"' > mac.log
-      on the relay, during the next try: who closed, with which code, and what the requests were answered
-        masque-relay serve --config relay.toml --log debug 2> relay.log
+      on the relay, right after the next try: who closed, with which code, and what the requests were answered; ID is what the first column says
+        masque-relay sessions && masque-relay sessions ID
+      on the device's network: everything a device expects of a relay, over HTTP/3 on UDP and HTTP/2 on TCP, whoever runs it
+        masque-relay doctor https://192.168.4.197:4433 --ca ca.pem --token-file token
       on the device's network: H3, H4: a status, or a reset, for the plain CONNECT that TCP becomes
-        masque-relay probe https://192.168.4.197:4433 --http 3 --ca ca.pem --token-file token --tcp example.com:80
-      on the device's network: the same over HTTP/2, on TCP
-        masque-relay probe https://192.168.4.197:4433 --http 2 --ca ca.pem --token-file token --tcp example.com:80
+        masque-relay probe https://192.168.4.197:4433 --ca ca.pem --token-file token --tcp example.com:80
       where the profile and the certificate are: H5: `https://`, and a name or address that the certificate has
         grep -A1 RelayURL relay.mobileconfig && masque-relay cert inspect certs/cert.pem
       then: H1 to H6: with the relay's record of the same connection, one JSON object a line
-        masque-relay explain mac.log --records records.jsonl
+        masque-relay sessions ID --json > records.jsonl && masque-relay explain mac.log --records records.jsonl
     "#);
 }
 
@@ -183,10 +183,10 @@ fn with_the_relays_records() {
     what to do to learn more
       on the Mac, before the next try: with which code the client closed, and what it did before
         log stream --level debug --style compact --predicate 'subsystem == "com.apple.network" OR subsystem == "com.apple.networkextension"' > mac.log
+      on the device's network: everything a device expects of a relay, over HTTP/3 on UDP and HTTP/2 on TCP, whoever runs it
+        masque-relay doctor https://192.168.4.197:4433 --ca ca.pem --token-file token
       on the device's network: H3, H4: a status, or a reset, for the plain CONNECT that TCP becomes
-        masque-relay probe https://192.168.4.197:4433 --http 3 --ca ca.pem --token-file token --tcp example.com:80
-      on the device's network: the same over HTTP/2, on TCP
-        masque-relay probe https://192.168.4.197:4433 --http 2 --ca ca.pem --token-file token --tcp example.com:80
+        masque-relay probe https://192.168.4.197:4433 --ca ca.pem --token-file token --tcp example.com:80
       where the profile and the certificate are: H5: `https://`, and a name or address that the certificate has
         grep -A1 RelayURL relay.mobileconfig && masque-relay cert inspect certs/cert.pem
     -- stderr
@@ -297,14 +297,12 @@ fn a_log_of_all_sorts() {
     what to do to learn more
       on the Mac, before the next try: with which code the client closed, and what it did before
         log stream --level debug --style compact --predicate 'subsystem == "com.apple.network" OR subsystem == "com.apple.networkextension"' > mac.log
-      on the relay, during the next try: who closed, with which code, and what the requests were answered
-        masque-relay serve --config relay.toml --log debug 2> relay.log
-      on the device's network: does the relay answer over HTTP/3, on UDP?
-        masque-relay probe https://relay.example:443 --http 3 --ca ca.pem --token-file token --tcp 192.0.2.1:443
-      on the device's network: the same over HTTP/2, on TCP
-        masque-relay probe https://relay.example:443 --http 2 --ca ca.pem --token-file token --tcp 192.0.2.1:443
+      on the relay, right after the next try: who closed, with which code, and what the requests were answered; ID is what the first column says
+        masque-relay sessions && masque-relay sessions ID
+      on the device's network: everything a device expects of a relay, over HTTP/3 on UDP and HTTP/2 on TCP, whoever runs it
+        masque-relay doctor https://relay.example:443 --ca ca.pem --token-file token
       then: with the relay's record of the same connection, one JSON object a line
-        masque-relay explain mac.log --records records.jsonl
+        masque-relay sessions ID --json > records.jsonl && masque-relay explain mac.log --records records.jsonl
     "#);
 }
 
