@@ -9,7 +9,7 @@ use super::{
     report::{Failure, print, say},
 };
 use crate::{
-    certs::{Identity, facts::utc},
+    certs::{Identity, Serving, facts::utc},
     config::{Config, file::Settings},
 };
 
@@ -21,15 +21,16 @@ pub fn run(arguments: &CheckArguments, now: SystemTime) -> Result<(), Failure> {
     if arguments.show {
         print(&meant.show())?;
     }
-    let identity = Identity::load(&meant.config.certificate)?;
+    let serving = Serving::load(&meant.config)?;
+    let identity = serving.first();
     identity.check(now)?;
     for complaint in identity.facts().complaints(now) {
         say(format_args!("warning: the certificate {}: {complaint}", meant.config.certificate.chain.display()));
     }
     if arguments.health {
-        return health::ask(&meant.config, &identity);
+        return health::ask(&meant.config, identity);
     }
-    say(summary(&meant.config, &identity));
+    say(summary(&meant.config, identity));
     Ok(())
 }
 
@@ -37,6 +38,7 @@ fn summary(config: &Config, identity: &Identity) -> String {
     let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     let who = match (config.access.open, config.access.tokens.len()) {
         (true, _) => "open to everybody".to_owned(),
+        (false, tokens) if config.access.client_ca.is_some() => format!("{} and client certificates", count(tokens, "token")),
         (false, tokens) => count(tokens, "token"),
     };
     format!(

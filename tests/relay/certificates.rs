@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use masque_relay::{
@@ -16,7 +16,7 @@ use masque_relay::{
 use rustls::{
     client::ResolvesClientCert,
     crypto::aws_lc_rs::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use tempfile::TempDir;
@@ -36,7 +36,7 @@ struct Clients {
 impl Clients {
     fn new() -> Self {
         // Long enough ago that what is issued for a day from then on is over.
-        let now = SystemTime::now();
+        let now = UNIX_EPOCH + Duration::from_secs(UnixTime::now().as_secs());
         let authority = Authority::new("CA of clients", now - 30 * DAY).unwrap();
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
