@@ -6,6 +6,7 @@
 //! 2. *A private key never leaves*: no `Debug`, no error and no log shows a byte of it.
 //! 3. *One configuration for all workers*: one ticketer, so that a client resumes wherever the kernel sends it.
 
+pub mod client;
 pub mod cms;
 pub mod facts;
 pub mod files;
@@ -84,6 +85,9 @@ pub enum CertError {
     /// The leaf has no name a client could check.
     #[error("cannot serve the certificate in {}: it has no subject alternative name", path.display())]
     Nameless { path: PathBuf },
+    /// No CA that could be clients'.
+    #[error("cannot use {} as the CA of clients: {says}", path.display())]
+    ClientAuthority { path: PathBuf, says: String },
     /// rustls refuses the configuration.
     #[error("cannot set up TLS")]
     Tls { source: rustls::Error },
@@ -121,6 +125,9 @@ impl CertError {
             Self::NotYetValid { .. } => Some("check the clock of this machine".into()),
             Self::Nameless { .. } => {
                 Some("clients ignore the common name: issue it anew with its DNS names and addresses as subject alternative names".into())
+            }
+            Self::ClientAuthority { .. } => {
+                Some("`access.client_ca` is the CA's own certificate, as `masque-relay cert ca` makes one".into())
             }
             Self::Read { .. } | Self::ReadKey { .. } | Self::Unparsable { .. } | Self::Tls { .. } => None,
         }

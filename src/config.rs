@@ -24,7 +24,7 @@ use ipnet::IpNet;
 
 use crate::{apple::Quirks, fault::Fault, proto::template::Template, refusal::Denial};
 
-pub use entries::user_name;
+pub use entries::{revocable, user_name};
 pub use values::listen_address;
 
 /// Everything a relay is told.
@@ -71,9 +71,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// An address others reach while nobody could be refused there: no token is configured, and access is not declared open.
+    /// An address others reach while nobody could be refused there: no token and no CA of clients is configured, and access is not declared
+    /// open.
     pub fn open_to_all(&self) -> Option<SocketAddr> {
-        let guarded = self.access.open || !self.access.tokens.is_empty();
+        let guarded = self.access.open || !self.access.tokens.is_empty() || self.access.client_ca.is_some();
         self.listen.iter().copied().find(|addr| !guarded && !addr.ip().to_canonical().is_loopback())
     }
 
@@ -119,6 +120,10 @@ pub struct Access {
     pub tokens: Vec<Token>,
     /// The field that carries the token: `proxy-authorization` (Basic or Bearer), or any other (the bare token). Lower case.
     pub header: String,
+    /// PEM: the CA whose certificates clients may show in place of a token.
+    pub client_ca: Option<PathBuf>,
+    /// Certificates of clients that no longer count: serial numbers and SHA-256 fingerprints, lower case, without colons.
+    pub revoked: Vec<String>,
 }
 
 /// One accepted token, kept as its hash.
@@ -379,7 +384,7 @@ impl Default for Versions {
 
 impl Default for Access {
     fn default() -> Self {
-        Self { open: false, tokens: Vec::new(), header: "proxy-authorization".into() }
+        Self { open: false, tokens: Vec::new(), header: "proxy-authorization".into(), client_ca: None, revoked: Vec::new() }
     }
 }
 
@@ -435,6 +440,8 @@ mod tests {
             assert_eq!(listening(addr).open_to_all(), Some(addr.parse().unwrap()));
             let mut config = listening(addr);
             config.access.open = true;
+            assert_eq!(config.open_to_all(), None, "{addr}");
+            config.access = Access { client_ca: Some("ca.pem".into()), ..Access::default() };
             assert_eq!(config.open_to_all(), None, "{addr}");
             config.access = Access { tokens: vec![Token::new("alice", "secret")], ..Access::default() };
             assert_eq!(config.open_to_all(), None, "{addr}");

@@ -4,14 +4,21 @@ pub mod limits;
 pub mod rules;
 mod special;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use rustls::pki_types::UnixTime;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use tracing::info;
 use zeroize::Zeroizing;
 
 use crate::{
+    certs::client::Shown,
     config::{Config, Protocol},
     proto::head::Head,
     refusal::Refusal,
@@ -28,6 +35,9 @@ pub struct Policy {
     /// Lower case.
     header: String,
     tokens: Vec<Token>,
+    /// Certificates of clients count.
+    certificates: bool,
+    revoked: Vec<String>,
     rules: Arc<Rules>,
 }
 
@@ -54,20 +64,36 @@ impl Policy {
             open: config.access.open,
             header: config.access.header.to_ascii_lowercase(),
             tokens: config.access.tokens.iter().map(Token::of).collect(),
+            certificates: config.access.client_ca.is_some(),
+            revoked: config.access.revoked.clone(),
             rules: Arc::new(Rules::new(&config.rules, own)),
         }
     }
 
-    /// Who sent this head: the user's name (`-` where access is open), or 407. In constant time for a given number of tokens.
-    pub fn authenticate(&self, head: &Head) -> Result<Arc<str>, Refusal> {
+    /// Who sent this head: the user's name (`-` where access is open), or 407. In constant time for a given number of tokens. A token counts before
+    /// the certificate that the connection has shown.
+    pub fn authenticate(&self, head: &Head, shown: Option<&Shown>) -> Result<Arc<str>, Refusal> {
         if self.open {
             return Ok("-".into());
         }
         let mut values = head.all(&self.header);
-        let value = values.next().ok_or(Refusal::Unauthenticated { presented: false })?;
+        let Some(value) = values.next() else { return self.certified(shown) };
         // Of several, which one would count? Then none does.
         let credentials = if values.next().is_none() { self.credentials(value) } else { None };
         credentials.and_then(|credentials| self.user_of(&credentials)).ok_or(Refusal::Unauthenticated { presented: true })
+    }
+
+    /// The user of a certificate that TLS has verified, if it counts still.
+    fn certified(&self, shown: Option<&Shown>) -> Result<Arc<str>, Refusal> {
+        let shown = shown.filter(|_| self.certificates).ok_or(Refusal::Unauthenticated { presented: false })?;
+        let now = UNIX_EPOCH + Duration::from_secs(UnixTime::now().as_secs());
+        match shown.complaint(&self.revoked, now) {
+            None => Ok(Arc::clone(&shown.user)),
+            Some(why) => {
+                info!(user = %shown.user, why, "a client's certificate does not count");
+                Err(Refusal::Unauthenticated { presented: true })
+            }
+        }
     }
 
     /// Decides for a client that is known. Order: unsupported, rules on the target as named, caps.
@@ -201,7 +227,7 @@ mod tests {
             (format!("Bearer {BOB}"), "bob"),
             (format!("bearer {ALICE}"), "alice"),
         ] {
-            assert_eq!(&*policy.authenticate(&head(&[("proxy-authorization", value.clone())])).unwrap(), want, "{value}");
+            assert_eq!(&*policy.authenticate(&head(&[("proxy-authorization", value.clone())]), None).unwrap(), want, "{value}");
         }
     }
 
@@ -235,31 +261,31 @@ mod tests {
             format!("Bearer {}", "x".repeat(16_384)),
             String::new(),
         ] {
-            assert_refused(&policy.authenticate(&head(&[("proxy-authorization", value)])), true);
+            assert_refused(&policy.authenticate(&head(&[("proxy-authorization", value)]), None), true);
         }
-        assert_refused(&policy.authenticate(&head(&[("authorization", format!("Bearer {BOB}"))])), false);
+        assert_refused(&policy.authenticate(&head(&[("authorization", format!("Bearer {BOB}"))]), None), false);
         let twice = ("proxy-authorization", format!("Bearer {BOB}"));
-        assert_refused(&policy.authenticate(&head(&[twice.clone(), twice])), true);
+        assert_refused(&policy.authenticate(&head(&[twice.clone(), twice]), None), true);
     }
 
     #[test]
     fn a_field_of_the_operators_choice_carries_the_bare_token() {
         let policy = policy(|config| config.access.header = "X-Relay-Token".into());
         for value in [BOB.into(), format!("Bearer {BOB}")] {
-            assert_eq!(&*policy.authenticate(&head(&[("x-relay-token", value)])).unwrap(), "bob");
+            assert_eq!(&*policy.authenticate(&head(&[("x-relay-token", value)]), None).unwrap(), "bob");
         }
-        assert_refused(&policy.authenticate(&head(&[("x-relay-token", basic("bob:bob-secret"))])), true);
-        assert_refused(&policy.authenticate(&head(&[("x-relay-token", "bob-secre".into())])), true);
-        assert_refused(&policy.authenticate(&head(&[("proxy-authorization", format!("Bearer {BOB}"))])), false);
+        assert_refused(&policy.authenticate(&head(&[("x-relay-token", basic("bob:bob-secret"))]), None), true);
+        assert_refused(&policy.authenticate(&head(&[("x-relay-token", "bob-secre".into())]), None), true);
+        assert_refused(&policy.authenticate(&head(&[("proxy-authorization", format!("Bearer {BOB}"))]), None), false);
     }
 
     #[test]
     fn without_tokens_everybody_is_refused_unless_access_is_open() {
         let closed = policy(|config| config.access.tokens.clear());
-        assert_refused(&closed.authenticate(&head(&[("proxy-authorization", format!("Bearer {BOB}"))])), true);
-        assert_refused(&closed.authenticate(&Head::default()), false);
+        assert_refused(&closed.authenticate(&head(&[("proxy-authorization", format!("Bearer {BOB}"))]), None), true);
+        assert_refused(&closed.authenticate(&Head::default(), None), false);
         let open = policy(|config| config.access.open = true);
-        assert_eq!(&*open.authenticate(&Head::default()).unwrap(), "-");
+        assert_eq!(&*open.authenticate(&Head::default(), None).unwrap(), "-");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    certs::client::Shown,
     config::{Config, Protocol},
     ended::{Ended, Reset},
     fault::{Fault, Faults},
@@ -78,6 +79,8 @@ pub struct Client {
     pub full: bool,
     /// The record of its connection.
     pub log: Arc<Log>,
+    /// The certificate it has shown.
+    pub shown: Option<Arc<Shown>>,
 }
 
 /// One request and its streams, until it is over.
@@ -179,7 +182,7 @@ enum Upstream {
 async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl FnOnce()) -> Result<(Permit, Upstream), Refusal> {
     let request = Request::parse(head, &worker.templates, worker.config.apple)?;
     let policy = worker.policy.load_full();
-    let user = policy.authenticate(head)?;
+    let user = policy.authenticate(head, line.client.shown.as_deref())?;
     authenticated();
     line.asked(&request, &user, worker.config.log.privacy);
     let permit = policy.permit(request, user, &worker.limits)?;

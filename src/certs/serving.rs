@@ -11,7 +11,11 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::{CertError, Identity, misfits::Misfits};
+use super::{
+    CertError, Identity,
+    client::{self, Demanding},
+    misfits::Misfits,
+};
 use crate::config::{Config, Versions};
 
 /// TLS for one way in, by what a client takes from a server.
@@ -34,20 +38,23 @@ pub struct Serving {
     identities: Vec<Identity>,
     /// Bad certificates in place of these, where faults are allowed.
     misfits: Option<Arc<Misfits>>,
+    /// Asks clients for a certificate, where theirs count.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Serving {
     /// Reads what the configuration names. Dates are [`Self::check`]'s.
     pub fn load(config: &Config) -> Result<Self, CertError> {
+        let clients = config.access.client_ca.as_deref().map(client::verifier).transpose()?;
         let serving = Self::of(config.certificates().map(Identity::load).collect::<Result<_, _>>()?)?;
-        Ok(Self { secrets: config.log.secrets, ..serving })
+        Ok(Self { secrets: config.log.secrets, clients, ..serving })
     }
 
     /// These; there is at least one.
     pub fn of(identities: Vec<Identity>) -> Result<Self, CertError> {
         assert!(!identities.is_empty(), "a relay has a certificate");
         let ticketer = provider::Ticketer::new().map_err(|source| CertError::Tls { source })?;
-        Ok(Self { ticketer, secrets: false, identities, misfits: None })
+        Ok(Self { ticketer, secrets: false, identities, misfits: None, clients: None })
     }
 
     /// From now on faults decide about what is shown, and whether a client's certificate is asked for.
@@ -86,14 +93,18 @@ impl Serving {
     fn tls(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> Result<Tls, CertError> {
         let certificates = Arc::new(ByName::new(&self.identities, false));
         let raw_keys = Arc::new(ByName::new(&self.identities, true));
+        let good = self.clients.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth);
         let (certificates, clients): (Arc<dyn ResolvesServerCert>, Arc<dyn ClientCertVerifier>) = match &self.misfits {
-            None => (certificates, WebPkiClientVerifier::no_client_auth()),
-            Some(misfits) => (Arc::new(Misfitting { misfits: Arc::clone(misfits), good: certificates }), Arc::clone(misfits) as _),
+            None => (certificates, Arc::clone(&good)),
+            Some(misfits) => {
+                let clients: Arc<dyn ClientCertVerifier> = match &self.clients {
+                    Some(good) => Arc::new(Demanding { misfits: Arc::clone(misfits), good: Arc::clone(good) }),
+                    None => Arc::clone(misfits) as _,
+                };
+                (Arc::new(Misfitting { misfits: Arc::clone(misfits), good: certificates }), clients)
+            }
         };
-        Ok(Tls {
-            certificate: self.server(versions, alpn, certificates, clients)?,
-            raw_key: self.server(&[&TLS13], alpn, raw_keys, WebPkiClientVerifier::no_client_auth())?,
-        })
+        Ok(Tls { certificate: self.server(versions, alpn, certificates, clients)?, raw_key: self.server(&[&TLS13], alpn, raw_keys, good)? })
     }
 
     /// AES-128-GCM first, X25519MLKEM768 allowed, tickets by one shared ticketer, no 0-RTT.

@@ -39,6 +39,7 @@ fn summary(config: &Config, identities: &[Identity]) -> String {
     let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     let who = match (config.access.open, config.access.tokens.len()) {
         (true, _) => "open to everybody".to_owned(),
+        (false, tokens) if config.access.client_ca.is_some() => format!("{} and client certificates", count(tokens, "token")),
         (false, tokens) => count(tokens, "token"),
     };
     let names = identities.iter().map(|identity| format!("{} (until {})", identity.names().join(", "), utc(identity.facts().not_after)));

@@ -66,6 +66,25 @@ fn hash(text: &str) -> Result<[u8; 32], String> {
     Ok(hash)
 }
 
+/// A serial number or a SHA-256 fingerprint in one form: lower case, no colons, no zeros in front of a serial number.
+pub fn revocable(text: &str) -> Result<String, String> {
+    let digits: String = text.chars().filter(|&c| c != ':').map(|c| c.to_ascii_lowercase()).collect();
+    if digits.is_empty() || digits.len() > FINGERPRINT || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(format!(
+            "must hold serial numbers or SHA-256 fingerprints, hexadecimal, as `masque-relay cert inspect` shows them, not `{}`",
+            text.escape_debug()
+        ));
+    }
+    if digits.len() == FINGERPRINT {
+        return Ok(digits);
+    }
+    let serial = digits.trim_start_matches('0');
+    Ok(if serial.is_empty() { "0".into() } else { serial.into() })
+}
+
+/// Digits of a SHA-256.
+const FINGERPRINT: usize = 64;
+
 /// `{ allow = [...] }` or `{ deny = [...] }`. Names and networks in one list become two rules: what matches either is meant.
 pub(super) fn rule(value: &Value<'_>) -> Read<Vec<Rule>> {
     let table = table(value, &["allow", "deny", "ports", "protocols", "denial"], r#"{ allow = ["example.com"] }"#)?;
@@ -183,3 +202,18 @@ fn port_range(value: &Value<'_>) -> Read<(u16, u16)> {
 
 /// Rules are searched one after the other for every request.
 const MOST_TARGETS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_revoked_has_one_form() {
+        for (written, meant) in [("00:AB:0c", "ab0c"), ("0", "0"), ("1f", "1f")] {
+            assert_eq!(revocable(written).unwrap(), meant);
+        }
+        for wrong in ["", ":", "xyz", &"a".repeat(65)] {
+            revocable(wrong).unwrap_err();
+        }
+    }
+}

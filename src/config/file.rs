@@ -132,6 +132,7 @@ impl Settings {
         files.extend(
             self.config.more_certificates.iter_mut().flat_map(|one| [&mut one.chain, &mut one.key]).map(|file| ("certificate.more", file)),
         );
+        files.extend(self.config.access.client_ca.as_mut().map(|file| ("access.client_ca", file)));
         files.extend(self.config.log.records.as_mut().map(|file| ("log.records", file)));
         if let Admin::At(socket) = &mut self.config.admin {
             files.push(("admin", socket));
@@ -413,6 +414,8 @@ key = "/run/key.pem"
 [access]
 open = true
 header = "X-Relay-Token"
+client_ca = "ca.pem"
+revoked = ["00:AB"]
 tokens = [{ user = "alice", sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" }]
 [rules]
 allow_private = true

@@ -4,7 +4,7 @@ use std::{num::NonZero, thread, time::Duration};
 
 use super::{
     Admin, Config,
-    entries::{certificate, rule, token},
+    entries::{certificate, revocable, rule, token},
     show::{certificates, durations, path, quoted, quoted_list, rules, tokens, word},
     values::{
         DENIALS, PRIVACIES, RETRIES, Read, Value, boolean, choice, duration, field_name, list, listen_address, number, parsed,
@@ -194,6 +194,21 @@ pub static KEYS: &[Key] = &[
         about: "accepted tokens, `{ user = \"alice\", sha256 = \"…\" }`; `masque-relay cert token` makes one",
         read: |value, config| list(value, 10_000, token).map(|tokens| config.access.tokens = tokens),
         show: |config| tokens(&config.access.tokens),
+    },
+    Key {
+        path: "access.client_ca",
+        about: "PEM file: the CA whose certificates count as credentials; relative to this file; `\"off\"`: none is asked for",
+        read: |value, config| {
+            config.access.client_ca = if text(value)? == "off" { None } else { Some(parsed(value, file)?) };
+            Ok(())
+        },
+        show: |config| config.access.client_ca.as_deref().map_or_else(|| quoted("off"), path),
+    },
+    Key {
+        path: "access.revoked",
+        about: "certificates of clients that no longer count: serial numbers or SHA-256 fingerprints, hexadecimal",
+        read: |value, config| list(value, 10_000, |one| parsed(one, revocable)).map(|revoked| config.access.revoked = revoked),
+        show: |config| quoted_list(&config.access.revoked),
     },
     Key {
         path: "rules.allow_private",

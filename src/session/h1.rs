@@ -21,7 +21,7 @@ const OVER: &str = "its one request is over";
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
-    let Accepted { stream, outbox, address, unauthenticated, record, deadline } = accepted;
+    let Accepted { stream, outbox, address, unauthenticated, record, shown, deadline } = accepted;
     let _open = worker.metrics.connection_open();
     let (mut read, write) = tokio::io::split(stream);
     let deadline = deadline.min(Instant::now() + worker.config.timeouts.head);
@@ -30,7 +30,7 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
         () = sleep_until(deadline) => Read::Nothing("no request in time".into()),
         () = worker.draining.cancelled() => Read::Nothing("the relay is drained".into()),
     };
-    let client = Client { address, http: "h1", full: false, log: Arc::clone(record.log()) };
+    let client = Client { address, http: "h1", full: false, log: Arc::clone(record.log()), shown };
     record.log().opened(0);
     let orderly = |why: &str| Close { by: By::Relay, layer: None, code: None, reason: why.into() };
     match head {

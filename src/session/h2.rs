@@ -40,6 +40,7 @@ use super::{
     window::{Share, Window},
 };
 use crate::{
+    certs::client::Shown,
     config::memory,
     diagnosis::{By, Close, Layer},
     fault::Fault,
@@ -70,7 +71,7 @@ type Incoming = (Request<RecvStream>, server::SendResponse<Bytes>);
 
 /// Serves one connection to its end.
 pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
-    let Accepted { stream, outbox, address, unauthenticated, record, deadline } = accepted;
+    let Accepted { stream, outbox, address, unauthenticated, record, shown, deadline } = accepted;
     let opened = tokio::select! {
         opened = open(stream, &worker) => opened.map_err(|error| over(&error)),
         () = sleep_until(deadline) => Err(by_relay("no HTTP/2 preface in time")),
@@ -92,6 +93,7 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
         cancelled: Arc::default(),
         closing: None,
         log: Arc::clone(record.log()),
+        shown,
         worker: Arc::clone(&worker),
     };
     let (requests, (why, close)) = session.run(deadline).await;
@@ -191,6 +193,8 @@ struct Session {
     /// Why the relay closes it.
     closing: Option<(Reason, &'static str)>,
     log: Arc<Log>,
+    /// The certificate the client has shown.
+    shown: Option<Arc<Shown>>,
     worker: Arc<Worker>,
 }
 
@@ -289,7 +293,7 @@ impl Session {
             return self.close(code.into(), "the fault `close` is on");
         }
         let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
-        let client = Client { address: self.address, http: "h2", full, log: Arc::clone(&self.log) };
+        let client = Client { address: self.address, http: "h2", full, log: Arc::clone(&self.log), shown: self.shown.clone() };
         let gate = Arc::clone(&self.gate);
         let exchange = H2Exchange::new(
             request,

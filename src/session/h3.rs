@@ -28,6 +28,7 @@ use super::{
     window::{Share, Window},
 };
 use crate::{
+    certs::client::Shown,
     config::{Bisect, memory},
     diagnosis::{By, Close},
     ended::Reset,
@@ -47,6 +48,7 @@ use exchange::H3Exchange;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use halves::{RecvHalf, SendHalf};
 use head::{MAX_HEAD, Read};
+use rustls::pki_types::CertificateDer;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -158,6 +160,8 @@ struct Session {
     /// Where its packets came from when somebody last looked.
     now_at: SocketAddr,
     gate: Arc<Gate>,
+    /// The certificate the client has shown, as far as it was looked at.
+    shown: Option<Arc<Shown>>,
     worker: Arc<Worker>,
     datagrams: Arc<Datagrams>,
     /// Streams the client may have open at once.
@@ -209,6 +213,7 @@ impl Session {
             address,
             now_at: address,
             gate: Arc::new(Gate::new(unauthenticated)),
+            shown: None,
             worker,
             datagrams,
             streams,
@@ -298,6 +303,15 @@ impl Session {
         }
     }
 
+    /// The certificate the client has shown: there once its handshake is whole, and read once.
+    fn shown(&mut self) -> Option<Arc<Shown>> {
+        if self.shown.is_none() && self.worker.config.access.client_ca.is_some() {
+            let chain = self.link.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+            self.shown = chain.and_then(|chain| Shown::read(chain.first()?)).map(Arc::new);
+        }
+        self.shown.clone()
+    }
+
     /// Stream credit holds the client back while too many heads are half read, or too many requests open.
     fn may_accept(&self) -> bool {
         self.heads.len() < HEADS[usize::from(self.gate.is_open())]
@@ -337,7 +351,7 @@ impl Session {
             return self.link.close(code.into(), "the fault `close` is on");
         }
         let full = self.requests.len() >= worker.config.limits.tunnels_per_connection;
-        let client = Client { address: self.address, http: "h3", full, log: Arc::clone(self.link.log()) };
+        let client = Client { address: self.address, http: "h3", full, log: Arc::clone(self.link.log()), shown: self.shown() };
         let gate = Arc::clone(&self.gate);
         let Ready { read, send, recv, registration } = ready;
         let (head, left, unreadable) = match read {

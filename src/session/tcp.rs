@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{Worker, h1, h2, summary};
 use crate::{
-    certs::Tls,
+    certs::{Tls, client::Shown},
     diagnosis::{By, Close, Layer},
     listener::Seen,
     listener::tcp::{self, Http, Outbox, Stream, TlsError},
@@ -25,6 +25,8 @@ pub(super) struct Accepted {
     /// Its place among those of unknown clients.
     pub(super) unauthenticated: Slot,
     pub(super) record: record::Open,
+    /// The certificate it has shown.
+    pub(super) shown: Option<Arc<Shown>>,
     /// When the client must be known.
     pub(super) deadline: Instant,
 }
@@ -48,7 +50,8 @@ pub async fn serve(stream: TcpStream, address: SocketAddr, slots: ConnectionSlot
             record.log().handshake_done();
             let counted = outbox.counted();
             record.log().meter(Box::new(move || Figures { bytes: counted.now(), path: None }));
-            let accepted = Accepted { stream, outbox, address, unauthenticated, record, deadline };
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(|leaf| Shown::read(leaf)).map(Arc::new);
+            let accepted = Accepted { stream, outbox, address, unauthenticated, record, shown, deadline };
             match http {
                 Http::Two => h2::serve(accepted, worker).await,
                 Http::One => h1::serve(accepted, worker).await,
@@ -75,6 +78,12 @@ fn close(error: &TlsError) -> Close {
                 layer: Some(Layer::Transport),
                 code: Some(0x100 + u64::from(u8::from(*alert))),
                 reason: String::new(),
+            },
+            Some(rustls::Error::InvalidCertificate(why)) => Close {
+                by: By::Relay,
+                layer: Some(Layer::Transport),
+                code: Some(0x100 + u64::from(u8::from(rustls::AlertDescription::from(why.clone())))),
+                reason,
             },
             Some(_) => Close { by: By::Relay, layer: Some(Layer::Transport), code: None, reason },
             None => Close { by: By::Neither, layer: None, code: None, reason },

@@ -76,6 +76,8 @@ fn what_is_meant_is_shown_with_its_sources() {
     tokens = [
       { user = "alice", sha256 = "[secret]" },
     ]  # relay.toml line 10
+    client_ca = "off"                             # default
+    revoked = []                                  # default
 
     [rules]
     allow_private = true                          # environment MASQUE_RELAY_ALLOW_PRIVATE

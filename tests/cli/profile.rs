@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::Home;
+use crate::{Home, serve::Relay};
 
 const URL: &str = "https://relay.example";
 
@@ -187,6 +187,34 @@ fn openssl_verifies_the_signature_by_the_ca() {
     changed[at] = b'b';
     fs::write(home.path("signed"), changed).expect("a file in the temporary directory");
     assert!(!verify("certs/ca.pem").status.success(), "changed afterwards");
+}
+
+/// Made, signed, verified by a foreign program, read back: and what is inside opens the relay's door, where nothing else would.
+#[test]
+fn a_signed_profile_with_an_identity_passes_doctor_by_it_alone() {
+    let home = Home::new().with_client();
+    let relay = Relay::configured(&home, "access.client_ca = \"certs/ca.pem\"\n");
+    let plain = ["profile", "mobileconfig", &relay.url, "--ca", "certs/ca.pem", "--match", "corp.example"];
+    home.stdout(&[&plain[..], &["--identity", "certs/alice.pem", "--sign", "certs", "--out", "signed"]].concat());
+    let verify = ["cms", "-verify", "-inform", "DER", "-in", "signed", "-CAfile", "certs/ca.pem", "-binary", "-out", "verified"];
+    home.foreign_stdout("openssl", &verify);
+    let unpack = r#"
+import plistlib
+payloads = plistlib.load(open("verified", "rb"))["PayloadContent"]
+identity = next(one for one in payloads if one["PayloadType"] == "com.apple.security.pkcs12")
+open("identity.p12", "wb").write(identity["PayloadContent"])
+open("password", "w").write(identity["Password"])
+"#;
+    home.foreign_stdout("python3", &["-c", unpack]);
+    let info = home.foreign("openssl", &["pkcs12", "-info", "-in", "identity.p12", "-passin", "file:password", "-nodes"]);
+    assert!(info.status.success(), "{}", String::from_utf8_lossy(&info.stderr));
+    let report = home.run(&["doctor", "--profile", "signed"]);
+    assert!(report.starts_with("exit 0\n") && report.contains("and takes ours"), "{report}");
+    assert_eq!(report.matches("classic CONNECT to a port that nobody serves is answered with 502").count(), 2, "{report}");
+
+    home.stdout(&[&plain[..], &["--out", "without"]].concat());
+    let report = home.run(&["doctor", "--profile", "without"]);
+    assert_eq!(report.matches("classic CONNECT to a port that nobody serves is answered with 502").count(), 0, "{report}");
 }
 
 #[test]

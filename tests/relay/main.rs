@@ -64,6 +64,9 @@ mod h1;
 mod tls;
 
 #[cfg(test)]
+mod certificates;
+
+#[cfg(test)]
 mod hello;
 
 #[cfg(test)]
