@@ -411,6 +411,7 @@ templates = ["https://relay.example/masque{?target_host,target_port}"]
 [certificate]
 chain = "tls/chain.pem"
 key = "/run/key.pem"
+more = [{ chain = "tls/more.pem", key = "tls/more.key" }]
 [access]
 open = true
 header = "X-Relay-Token"

@@ -100,7 +100,7 @@ pub(super) fn serving(config: &Config, faults: &Arc<Faults>) -> Result<Serving, 
 /// What lies in the files now; one that cannot be read counts as what keeps it from that.
 pub(super) fn digest(config: &Config) -> Digest {
     let mut all = Context::new(&SHA256);
-    for file in config.certificates().flat_map(|one| [&one.chain, &one.key]) {
+    for file in config.certificates().flat_map(|one| [&one.chain, &one.key]).chain(&config.access.client_ca) {
         let content = fs::read(file).map(zeroize::Zeroizing::new);
         match &content {
             Ok(content) => all.update(&(content.len() as u64).to_be_bytes()),

@@ -37,7 +37,9 @@ fn the_walk_through_a_failure_is_true() {
 
 /// What a command of the walk says, on stdout and stderr.
 fn run(home: &Home, relay: &Relay, command: &str) -> String {
-    let mut command = command.replace("https://127.0.0.1:4433", &relay.url);
+    let running: serde_json::Value = serde_json::from_str(&home.read("certs/dev/relay.json")).expect("JSON");
+    let echo = running["udp"].as_str().expect("an address");
+    let mut command = command.replace("https://127.0.0.1:4433", &relay.url).replace("--udp 127.0.0.1:7", &format!("--udp {echo}"));
     // Which worker a connection comes to, and so its ID, is the kernel's choice.
     if command == "masque-relay sessions 1.1" {
         let list = home.stdout(&["sessions"]);
