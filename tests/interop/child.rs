@@ -58,6 +58,12 @@ impl Child {
         mem::take(&mut self.said)
     }
 
+    /// Waits for a line that holds `sign`, and forgets all up to it.
+    pub(crate) fn forget_until(&mut self, sign: &str) {
+        self.wait_for(sign);
+        self.said.clear();
+    }
+
     fn wait_for(&mut self, sign: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(SILENCE).unwrap_or_else(|error| {
