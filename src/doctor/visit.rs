@@ -267,7 +267,7 @@ fn options(plan: &Plan, http: Http, address: SocketAddr, witness: &Arc<Witness>)
     options.http = http;
     options.authority = authority(&plan.url.host, plan.url.port);
     options.template.clone_from(&plan.url.template);
-    options.verifier = Some(witness.clone());
+    options.verifier = Some(Arc::new(witness.judge()));
     options.identity = Some(witness.clone());
     options.forgiving = true;
     options.qpack_streams = true;

@@ -4,21 +4,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::{
-    DigitallySignedStruct, Error, SignatureScheme,
-    client::{
-        ResolvesClientCert,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-    sign::CertifiedKey,
-};
+use rustls::{SignatureScheme, client::ResolvesClientCert, sign::CertifiedKey};
+
+use crate::probe::Judge;
 
 /// Sees one connection's certificates.
 #[derive(Debug)]
 pub(super) struct Witness {
-    algorithms: WebPkiSupportedAlgorithms,
     /// What is shown to a relay that asks for a client certificate.
     identity: Option<Arc<CertifiedKey>>,
     seen: Mutex<Seen>,
@@ -35,8 +27,16 @@ pub(super) struct Seen {
 
 impl Witness {
     pub(super) fn new(identity: Option<Arc<CertifiedKey>>) -> Arc<Self> {
-        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
-        Arc::new(Self { algorithms, identity, seen: Mutex::default() })
+        Arc::new(Self { identity, seen: Mutex::default() })
+    }
+
+    /// Keeps the chain, and lets it pass.
+    pub(super) fn judge(self: &Arc<Self>) -> Judge {
+        let witness = Arc::clone(self);
+        Judge::new(move |leaf, rest| {
+            witness.note(|seen| seen.chain = [leaf].into_iter().chain(rest).map(|der| der.to_vec()).collect());
+            Ok(())
+        })
     }
 
     /// What was seen so far.
@@ -46,42 +46,6 @@ impl Witness {
 
     fn note(&self, change: impl FnOnce(&mut Seen)) {
         change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-impl ServerCertVerifier for Witness {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        rest: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.note(|seen| seen.chain = [leaf].into_iter().chain(rest).map(|der| der.to_vec()).collect());
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, leaf, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 

@@ -9,15 +9,14 @@ use std::{
 
 use masque_relay::{
     config::Certificate,
-    probe::Http,
+    probe::{Http, Judge},
     server::{Found, Reload},
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    ClientConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -54,12 +53,11 @@ fn first(relay: &Relay) -> CertificateDer<'static> {
 /// What the relay shows a client that asks for `name`; one that has an address for it asks for none.
 async fn shown(relay: &Relay, http: Http, name: &str) -> CertificateDer<'static> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Whoever(algorithms)))
+        .with_custom_certificate_verifier(Arc::new(Judge::new(|_, _| Ok(()))))
         .with_no_client_auth();
     config.alpn_protocols = vec![if http == Http::H3 { b"h3".to_vec() } else { b"h2".to_vec() }];
     if http != Http::H3 {
@@ -75,44 +73,6 @@ async fn shown(relay: &Relay, http: Http, name: &str) -> CertificateDer<'static>
     connection.close(0x100_u32.into(), b"");
     within("the close", endpoint.wait_idle()).await;
     chain[0].clone()
-}
-
-#[derive(Debug)]
-struct Whoever(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Whoever {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        unreachable!("only TLS 1.3 is offered")
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }
 
 #[tokio::test]
