@@ -18,7 +18,7 @@ use rustls::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    credential::{field, read_token},
+    credential::{Token, field, fields, read_token},
     report::{Exit, Failure, print},
 };
 use crate::{
@@ -43,12 +43,8 @@ pub struct DoctorArguments {
     /// Trust these CAs instead of the system's (PEM)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The credential, sent as `Proxy-Authorization: Bearer`
-    #[arg(long, value_name = "TOKEN", env = "MASQUE_RELAY_TOKEN", hide_env = true, hide_env_values = true)]
-    token: Option<String>,
-    /// A file with the credential; goes before `--token`
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: Token,
     /// Another field of every request; repeatable
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
@@ -126,16 +122,10 @@ impl DoctorArguments {
 
     /// What goes for every relay.
     fn lay_over(&self, plan: &mut Plan) -> Result<(), Failure> {
-        let token = match (&self.token_file, &self.token) {
-            (Some(path), _) => Some(read_token(path)?),
-            (None, token) => token.clone().map(zeroize::Zeroizing::new),
-        };
-        if let Some(token) = token {
+        if let Some(token) = self.token.given()? {
             plan.fields = vec![bearer(&token)?];
         }
-        for header in &self.header {
-            plan.fields.push(field(header).map_err(|says| Failure::says(Exit::Wrong, format!("cannot use a `--header`: it {says}")))?);
-        }
+        plan.fields.extend(fields(&self.header, "--header")?);
         plan.tcp = self.target_tcp.clone().or(plan.tcp.take());
         plan.udp = self.target_udp.clone().or(plan.udp.take());
         plan.trusting = self.insecure;

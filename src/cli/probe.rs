@@ -15,7 +15,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use super::{
-    credential::{field, read_token},
+    credential::{Token, fields},
     report::{Exit, Failure, printable, say},
 };
 use crate::{
@@ -42,12 +42,8 @@ pub struct ProbeArguments {
     /// Trust these CAs instead of the system's (PEM)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The credential, sent as `Proxy-Authorization: Bearer`
-    #[arg(long, value_name = "TOKEN", env = "MASQUE_RELAY_TOKEN", hide_env = true, hide_env_values = true)]
-    token: Option<String>,
-    /// A file with the credential; goes before `--token`
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: Token,
     /// Another field of the request; repeatable
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
@@ -188,8 +184,7 @@ impl ProbeArguments {
     async fn options(&self) -> Result<Options, Failure> {
         // What is wrong with the command comes before what is wrong with the network.
         let credential = self.credential()?;
-        let fields = self.header.iter().map(|header| field(header)).collect::<Result<Vec<_>, _>>();
-        let fields = fields.map_err(|says| Failure::says(Exit::Wrong, format!("cannot use a `--header`: it {says}")))?;
+        let fields = fields(&self.header, "--header")?;
         let mut options = Options::resolve(&self.url).await?;
         options.http = self.http;
         match &self.ca {
@@ -213,11 +208,7 @@ impl ProbeArguments {
     }
 
     fn credential(&self) -> Result<Option<Zeroizing<String>>, Failure> {
-        let token = match (&self.token_file, &self.token) {
-            (Some(path), _) => Some(read_token(path)?),
-            (None, token) => token.clone().map(Zeroizing::new),
-        };
-        match token {
+        match self.token.given()? {
             Some(token) if token.is_empty() || HeaderValue::from_str(&token).is_err() => {
                 Err(Failure::says(Exit::Wrong, "cannot use the token: it is empty, or has characters that no field can carry"))
             }
@@ -303,33 +294,3 @@ pub const HELP: &str = "\
 The token may also be in MASQUE_RELAY_TOKEN. Status, Proxy-Status and timings go to stderr.
 Example: echo hello | masque-relay probe https://localhost:4433 --ca certs/dev/ca.pem \\
            --token-file certs/dev/token --tcp 127.0.0.1:7";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_are_what_connect_takes() {
-        for (text, host, port) in
-            [("example.com:443", "example.com", 443), ("192.0.2.1:1", "192.0.2.1", 1), ("[2001:db8::1]:65535", "2001:db8::1", 65535)]
-        {
-            assert_eq!(Target::parse(text).unwrap(), Target { host: host.into(), port, text: text.into() });
-        }
-        for text in
-            ["", "example.com", "example.com:", "example.com:0", "example.com:65536", ":443", "2001:db8::1:443", "[::1:443", "a b:1"]
-        {
-            assert!(Target::parse(text).unwrap_err().contains("must be"), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn fields_are_lower_case_and_their_values_not_repeated() {
-        assert_eq!(field("X-Relay-Token:  abc ").unwrap(), ("x-relay-token".into(), "abc".into()));
-        for text in ["secret", ":secret: x", "a b: secret", "a: secret\n"] {
-            if let Err(error) = field(text) {
-                assert!(!error.contains("secret"), "{error}");
-            }
-        }
-        assert!(field("secret").is_err() && field("a b: secret").is_err() && field("a: sec\nret").is_err());
-    }
-}

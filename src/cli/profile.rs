@@ -13,7 +13,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 use zeroize::Zeroizing;
 
 use super::{
-    credential::{field, read_token},
+    credential::{fields, read_token},
     report::{Exit, Failure, print_bytes, say},
 };
 use crate::{
@@ -303,11 +303,6 @@ impl ProfileArguments {
         say(format_args!("wrote {}, readable for you alone (0600); {holds}", path.display()));
         Ok(())
     }
-}
-
-fn fields(texts: &[String], flag: &str) -> Result<Vec<(String, String)>, Failure> {
-    let each = texts.iter().map(|text| field(text).map_err(|says| Failure::says(Exit::Wrong, format!("cannot use a `{flag}`: it {says}"))));
-    each.collect()
 }
 
 /// The SubjectPublicKeyInfo of a public key or of a certificate, PEM.

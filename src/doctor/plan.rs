@@ -134,3 +134,22 @@ impl fmt::Debug for Plan {
         f.debug_struct("Plan").field("url", &self.url).field("versions", &self.versions).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_what_connect_takes() {
+        for (text, host, port) in
+            [("example.com:443", "example.com", 443), ("192.0.2.1:1", "192.0.2.1", 1), ("[2001:db8::1]:65535", "2001:db8::1", 65535)]
+        {
+            assert_eq!(Target::parse(text).unwrap(), Target { host: host.into(), port, text: text.into() });
+        }
+        for text in
+            ["", "example.com", "example.com:", "example.com:0", "example.com:65536", ":443", "2001:db8::1:443", "[::1:443", "a b:1"]
+        {
+            assert!(Target::parse(text).unwrap_err().contains("must be"), "{text:?}");
+        }
+    }
+}
