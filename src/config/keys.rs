@@ -80,6 +80,30 @@ const HOUR: u64 = 3600;
 /// A short list keeps `check --show` readable and the search for a template quick.
 const MOST_ADDRESSES: usize = 64;
 
+/// A key that is `true` or `false`.
+macro_rules! switch {
+    ($path:literal, $about:literal, $($field:ident).+) => {
+        Key {
+            path: $path,
+            about: $about,
+            read: |value, config| boolean(value).map(|on| config.$($field).+ = on),
+            show: |config| config.$($field).+.to_string(),
+        }
+    };
+}
+
+/// The same for a quirk of the shim.
+macro_rules! quirk {
+    ($path:literal, $about:literal, $quirk:ident) => {
+        Key {
+            path: $path,
+            about: $about,
+            read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::$quirk, on)),
+            show: |config| config.apple.has(Quirk::$quirk).to_string(),
+        }
+    };
+}
+
 /// All keys, in the order `check --show` prints them: the top, then section by section.
 pub static KEYS: &[Key] = &[
     Key {
@@ -91,30 +115,10 @@ pub static KEYS: &[Key] = &[
         },
         show: |config| quoted_list(&config.listen),
     },
-    Key {
-        path: "http3",
-        about: "HTTP/3 is served, over UDP",
-        read: |value, config| boolean(value).map(|on| config.http.h3 = on),
-        show: |config| config.http.h3.to_string(),
-    },
-    Key {
-        path: "http2",
-        about: "HTTP/2 is served, over TCP",
-        read: |value, config| boolean(value).map(|on| config.http.h2 = on),
-        show: |config| config.http.h2.to_string(),
-    },
-    Key {
-        path: "http1",
-        about: "HTTP/1.1 is served too, over TCP: for curl and browsers, no Apple client needs it",
-        read: |value, config| boolean(value).map(|on| config.http.h1 = on),
-        show: |config| config.http.h1.to_string(),
-    },
-    Key {
-        path: "tls12",
-        about: "TLS 1.2 is spoken too, over TCP",
-        read: |value, config| boolean(value).map(|on| config.tls12 = on),
-        show: |config| config.tls12.to_string(),
-    },
+    switch!("http3", "HTTP/3 is served, over UDP", http.h3),
+    switch!("http2", "HTTP/2 is served, over TCP", http.h2),
+    switch!("http1", "HTTP/1.1 is served too, over TCP: for curl and browsers, no Apple client needs it", http.h1),
+    switch!("tls12", "TLS 1.2 is spoken too, over TCP", tls12),
     Key {
         path: "name",
         about: "how `Proxy-Status` names this relay",
@@ -177,12 +181,7 @@ pub static KEYS: &[Key] = &[
         read: |value, config| list(value, 256, certificate).map(|more| config.more_certificates = more),
         show: |config| certificates(&config.more_certificates),
     },
-    Key {
-        path: "access.open",
-        about: "nobody is asked for a credential",
-        read: |value, config| boolean(value).map(|open| config.access.open = open),
-        show: |config| config.access.open.to_string(),
-    },
+    switch!("access.open", "nobody is asked for a credential", access.open),
     Key {
         path: "access.header",
         about: "the field that carries the token: `proxy-authorization` takes Basic and Bearer, any other the bare token",
@@ -210,12 +209,7 @@ pub static KEYS: &[Key] = &[
         read: |value, config| list(value, 10_000, |one| parsed(one, revocable)).map(|revoked| config.access.revoked = revoked),
         show: |config| quoted_list(&config.access.revoked),
     },
-    Key {
-        path: "rules.allow_private",
-        about: "lets clients reach addresses that are not globally reachable",
-        read: |value, config| boolean(value).map(|allow| config.rules.allow_private = allow),
-        show: |config| config.rules.allow_private.to_string(),
-    },
+    switch!("rules.allow_private", "lets clients reach addresses that are not globally reachable", rules.allow_private),
     Key {
         path: "rules.denial",
         about: "how a denial looks: `block`, `direct`, `filtered` or `forbidden`",
@@ -345,96 +339,34 @@ pub static KEYS: &[Key] = &[
         read: |value, config| number(value, 64 << 10..=1 << 30).map(|size| config.quic.socket_buffer = size as usize),
         show: |config| config.quic.socket_buffer.to_string(),
     },
-    Key {
-        path: "apple.well_known",
-        about: "`/.well-known/masque/udp/…` is served beside whatever `templates` says",
-        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::WellKnown, on)),
-        show: |config| config.apple.has(Quirk::WellKnown).to_string(),
-    },
-    Key {
-        path: "apple.draft_03",
-        about: "the method CONNECT-UDP of draft-03 gets 501 with a reason, not 405",
-        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::Draft03, on)),
-        show: |config| config.apple.has(Quirk::Draft03).to_string(),
-    },
-    Key {
-        path: "apple.bind",
-        about: "CONNECT-UDP to `*` gets 501 with a reason, not 400",
-        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::Bind, on)),
-        show: |config| config.apple.has(Quirk::Bind).to_string(),
-    },
-    Key {
-        path: "apple.connect_ip",
-        about: "CONNECT-UDP with the path of CONNECT-IP gets 501 with a reason, not 404",
-        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::ConnectIp, on)),
-        show: |config| config.apple.has(Quirk::ConnectIp).to_string(),
-    },
-    Key {
-        path: "apple.own_fields",
-        about: "requests with `proxy-quic-forwarding` or `sec-ch-*` are counted; the fields are ignored either way",
-        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::OwnFields, on)),
-        show: |config| config.apple.has(Quirk::OwnFields).to_string(),
-    },
-    Key {
-        path: "apple.old_datagrams",
-        about: "SETTINGS with the datagrams of old drafts are counted and logged; they are not spoken either way",
-        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::OldDatagrams, on)),
-        show: |config| config.apple.has(Quirk::OldDatagrams).to_string(),
-    },
-    Key {
-        path: "apple.hints",
-        about: "the log says beside a refusal what in a profile explains it",
-        read: |value, config| boolean(value).map(|on| config.apple.set(Quirk::Hints, on)),
-        show: |config| config.apple.has(Quirk::Hints).to_string(),
-    },
-    Key {
-        path: "bisect.grease",
-        about: "GREASE is sent in transport parameters; none is sent elsewhere",
-        read: |value, config| boolean(value).map(|on| config.bisect.grease = on),
-        show: |config| config.bisect.grease.to_string(),
-    },
-    Key {
-        path: "bisect.new_token",
-        about: "NEW_TOKEN is sent; the tokens are not accepted",
-        read: |value, config| boolean(value).map(|on| config.bisect.new_token = on),
-        show: |config| config.bisect.new_token.to_string(),
-    },
-    Key {
-        path: "bisect.datagrams",
-        about: "the transport parameter max_datagram_frame_size is sent",
-        read: |value, config| boolean(value).map(|on| config.bisect.datagrams = on),
-        show: |config| config.bisect.datagrams.to_string(),
-    },
-    Key {
-        path: "bisect.h3_datagram",
-        about: "SETTINGS_H3_DATAGRAM (0x33) is sent",
-        read: |value, config| boolean(value).map(|on| config.bisect.h3_datagram = on),
-        show: |config| config.bisect.h3_datagram.to_string(),
-    },
-    Key {
-        path: "bisect.extended_connect",
-        about: "SETTINGS_ENABLE_CONNECT_PROTOCOL (0x08) is sent",
-        read: |value, config| boolean(value).map(|on| config.bisect.extended_connect = on),
-        show: |config| config.bisect.extended_connect.to_string(),
-    },
-    Key {
-        path: "bisect.mtu_discovery",
-        about: "larger packets are tried",
-        read: |value, config| boolean(value).map(|on| config.bisect.mtu_discovery = on),
-        show: |config| config.bisect.mtu_discovery.to_string(),
-    },
+    quirk!("apple.well_known", "`/.well-known/masque/udp/…` is served beside whatever `templates` says", WellKnown),
+    quirk!("apple.draft_03", "the method CONNECT-UDP of draft-03 gets 501 with a reason, not 405", Draft03),
+    quirk!("apple.bind", "CONNECT-UDP to `*` gets 501 with a reason, not 400", Bind),
+    quirk!("apple.connect_ip", "CONNECT-UDP with the path of CONNECT-IP gets 501 with a reason, not 404", ConnectIp),
+    quirk!(
+        "apple.own_fields",
+        "requests with `proxy-quic-forwarding` or `sec-ch-*` are counted; the fields are ignored either way",
+        OwnFields
+    ),
+    quirk!(
+        "apple.old_datagrams",
+        "SETTINGS with the datagrams of old drafts are counted and logged; they are not spoken either way",
+        OldDatagrams
+    ),
+    quirk!("apple.hints", "the log says beside a refusal what in a profile explains it", Hints),
+    switch!("bisect.grease", "GREASE is sent in transport parameters; none is sent elsewhere", bisect.grease),
+    switch!("bisect.new_token", "NEW_TOKEN is sent; the tokens are not accepted", bisect.new_token),
+    switch!("bisect.datagrams", "the transport parameter max_datagram_frame_size is sent", bisect.datagrams),
+    switch!("bisect.h3_datagram", "SETTINGS_H3_DATAGRAM (0x33) is sent", bisect.h3_datagram),
+    switch!("bisect.extended_connect", "SETTINGS_ENABLE_CONNECT_PROTOCOL (0x08) is sent", bisect.extended_connect),
+    switch!("bisect.mtu_discovery", "larger packets are tried", bisect.mtu_discovery),
     Key {
         path: "bisect.cid_length",
         about: "length of the relay's connection IDs, bytes",
         read: |value, config| number(value, 4..=20).map(|length| config.bisect.cid_length = length as u8),
         show: |config| config.bisect.cid_length.to_string(),
     },
-    Key {
-        path: "fault.allow",
-        about: "the relay may misbehave on purpose (`serve --fault`), for tests of clients",
-        read: |value, config| boolean(value).map(|allow| config.fault.allow = allow),
-        show: |config| config.fault.allow.to_string(),
-    },
+    switch!("fault.allow", "the relay may misbehave on purpose (`serve --fault`), for tests of clients", fault.allow),
     Key {
         path: "log.privacy",
         about: "how much of a target's name is logged: `full`, `domain` (its last two labels), `none`",
