@@ -113,6 +113,11 @@ pub struct Close {
 }
 
 impl Close {
+    /// An end for which no code was sent.
+    pub fn silent(by: By, reason: impl Into<String>) -> Self {
+        Self { by, layer: None, code: None, reason: reason.into() }
+    }
+
     /// An error that is QUIC's or TLS's.
     pub fn is_transport_error(&self) -> bool {
         self.layer == Some(Layer::Transport) && self.code.is_some_and(|code| code != 0)

@@ -216,7 +216,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.over {
-            let close = Close { by: By::Relay, layer: None, code: None, reason: "the relay stopped".into() };
+            let close = Close::silent(By::Relay, "the relay stopped");
             self.records.end(&self.log, close);
         }
     }

@@ -32,7 +32,6 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
     };
     let client = Client { address, http: "h1", full: false, log: Arc::clone(record.log()), shown };
     record.log().opened(0);
-    let orderly = |why: &str| Close { by: By::Relay, layer: None, code: None, reason: why.into() };
     match head {
         Read::Whole { head, left } => {
             let exchange = H1Exchange::new(head, (read, left), write, outbox, worker.config.timeouts.capsule_stall);
@@ -42,7 +41,7 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
             let exchange = H1Exchange::refusing(read, write, outbox);
             super::refuse(exchange, client, &refusal, &worker).await;
         }
-        Read::Nothing(why) => return summary::handshake_failed("h1", record, &why, orderly(&why)),
+        Read::Nothing(why) => return summary::handshake_failed("h1", record, &why, Close::silent(By::Relay, &*why)),
     }
-    summary::connection_closed("h1", record, 1, OVER, orderly(OVER));
+    summary::connection_closed("h1", record, 1, OVER, Close::silent(By::Relay, OVER));
 }

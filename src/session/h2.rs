@@ -35,7 +35,7 @@ use super::{
     Client, REFUSABLE, Worker,
     gate::Gate,
     requests::{LAST_WORDS, Requests},
-    summary,
+    summary::{self, Over, by_relay},
     tcp::Accepted,
     window::{Share, Window},
 };
@@ -112,13 +112,10 @@ async fn open(mut stream: Stream, worker: &Worker) -> Result<server::Connection<
     }
     settings(worker).handshake(stream).await
 }
-/// Who ended a connection and why, in words and for the record.
-type Over = (String, Close);
-
 /// What a client must know before it asks, and what it is held to.
 fn settings(worker: &Worker) -> server::Builder {
     let mut builder = server::Builder::new();
-    if worker.config.bisect.extended_connect && !worker.faults.on(Fault::NoExtendedConnect) {
+    if extended_connect(worker) {
         builder.enable_connect_protocol();
     }
     builder
@@ -134,9 +131,18 @@ fn settings(worker: &Worker) -> server::Builder {
 }
 
 /// The same as it stands in SETTINGS (RFC 9113 §6.5.2, RFC 8441 §3), for the record: h2 writes them, and shows the client's to nobody.
-fn announced(worker: &Worker) -> [(u64, u64); 5] {
+fn announced(worker: &Worker) -> Vec<(u64, u64)> {
     let streams = (worker.config.limits.tunnels_per_connection + REFUSABLE) as u64;
-    [(0x3, streams), (0x4, memory::STREAM_WINDOW), (0x5, memory::FRAME), (0x6, memory::HEAD), (0x8, 1)]
+    let mut said = vec![(0x3, streams), (0x4, memory::STREAM_WINDOW), (0x5, memory::FRAME), (0x6, memory::HEAD)];
+    if extended_connect(worker) {
+        said.push((0x8, 1));
+    }
+    said
+}
+
+/// Whether SETTINGS_ENABLE_CONNECT_PROTOCOL is sent.
+fn extended_connect(worker: &Worker) -> bool {
+    worker.config.bisect.extended_connect && !worker.faults.on(Fault::NoExtendedConnect)
 }
 
 /// h2's connection and the way out of its socket.
@@ -270,7 +276,7 @@ impl Session {
             (None, Some(end)) => end,
             (None, None) if draining => ("the relay is drained".into(), said(By::Relay, Reason::NO_ERROR, "the relay is drained")),
             (None, None) => {
-                let close = Close { by: By::Client, layer: None, code: None, reason: String::new() };
+                let close = Close::silent(By::Client, "");
                 ("the client closed the connection".into(), close)
             }
         };
@@ -313,10 +319,6 @@ impl Session {
     }
 }
 
-fn by_relay(why: &str) -> Over {
-    (why.into(), Close { by: By::Relay, layer: None, code: None, reason: why.into() })
-}
-
 fn said(by: By, reason: Reason, why: &str) -> Close {
     Close { by, layer: Some(Layer::Application), code: Some(u32::from(reason).into()), reason: why.into() }
 }
@@ -336,7 +338,7 @@ fn lost(error: &io::Error) -> Close {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => By::Client,
         _ => By::Neither,
     };
-    Close { by, layer: None, code: None, reason: tcp::broke(error) }
+    Close::silent(by, tcp::broke(error))
 }
 
 /// Who ended a connection and why.

@@ -24,13 +24,13 @@ use super::{
     gate::Gate,
     link::{self, Link, varint},
     requests::Requests,
-    summary,
+    summary::{self, Over, by_relay},
     window::{Share, Window},
 };
 use crate::{
     certs::client::Shown,
     config::{Bisect, memory},
-    diagnosis::{By, Close},
+    diagnosis::Close,
     ended::Reset,
     fault::Fault,
     policy::limits::{ConnectionSlots, Slot},
@@ -102,13 +102,6 @@ pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, record
     } else {
         summary::handshake_failed("h3", record, &end, close);
     }
-}
-
-/// Who ended a connection and why, in words and for the record.
-type Over = (String, Close);
-
-fn by_relay(why: &str) -> Over {
-    (why.into(), Close { by: By::Relay, layer: None, code: None, reason: why.into() })
 }
 
 /// SETTINGS leave in the server's first flight. Never without the wait for handshake data: only with it are the client's limits known, and a

@@ -95,16 +95,16 @@ pub(super) fn close(error: &quinn::ConnectionError, ours: Option<&(u64, Cow<'sta
         }
         quinn::ConnectionError::TransportError(error) => (By::Relay, Some((Layer::Transport, u64::from(error.code), error.reason.clone()))),
         quinn::ConnectionError::Reset => {
-            return Close { by: By::Client, layer: None, code: None, reason: "stateless reset".into() };
+            return Close::silent(By::Client, "stateless reset");
         }
-        quinn::ConnectionError::TimedOut => return Close { by: By::Neither, layer: None, code: None, reason: "time-out".into() },
+        quinn::ConnectionError::TimedOut => return Close::silent(By::Neither, "time-out"),
         quinn::ConnectionError::VersionMismatch | quinn::ConnectionError::CidsExhausted => {
-            return Close { by: By::Neither, layer: None, code: None, reason: error.to_string() };
+            return Close::silent(By::Neither, error.to_string());
         }
     };
     match said {
         Some((layer, code, reason)) => Close { by, layer: Some(layer), code: Some(code), reason },
-        None => Close { by, layer: None, code: None, reason: String::new() },
+        None => Close::silent(by, ""),
     }
 }
 

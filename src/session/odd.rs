@@ -38,14 +38,19 @@ impl Odd {
             }
             Self::Refused(refusal) => {
                 line.refused(&refusal, None, worker);
-                let answer = refusal.head(&worker.config.name);
-                if worker.faults.on(Fault::AbortAfterResponse) {
-                    return exchange.abort(Some(answer), Reset::Cancelled).await;
-                }
-                exchange.refuse(answer).await;
+                refuse(exchange, &refusal, worker).await;
             }
         }
     }
+}
+
+/// A no; politely, in a healthy relay.
+pub(super) async fn refuse<E: Exchange>(exchange: E, refusal: &Refusal, worker: &Worker) {
+    let answer = refusal.head(&worker.config.name);
+    if worker.faults.on(Fault::AbortAfterResponse) {
+        return exchange.abort(Some(answer), Reset::Cancelled).await;
+    }
+    exchange.refuse(answer).await;
 }
 
 /// A yes, and the end of it.

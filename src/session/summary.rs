@@ -7,6 +7,14 @@ use crate::{
     record::Open,
 };
 
+/// Who ended a connection and why, in words and for the record.
+pub(super) type Over = (String, Close);
+
+/// The relay ended it, for a reason that has no code.
+pub(super) fn by_relay(why: &str) -> Over {
+    (why.into(), Close::silent(By::Relay, why))
+}
+
 /// It came so far that requests could come.
 pub(super) fn connection_closed(http: &str, record: Open, requests: u64, why: &str, close: Close) {
     let log = record.log().clone();

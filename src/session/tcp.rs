@@ -7,7 +7,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Worker, h1, h2, summary};
+use super::{
+    Worker, h1, h2,
+    summary::{self, by_relay},
+};
 use crate::{
     certs::{Tls, client::Shown},
     diagnosis::{By, Close, Layer},
@@ -61,10 +64,6 @@ pub async fn serve(stream: TcpStream, address: SocketAddr, slots: ConnectionSlot
     }
 }
 
-fn by_relay(why: &str) -> (String, Close) {
-    (why.into(), Close { by: By::Relay, layer: None, code: None, reason: why.into() })
-}
-
 /// An alert says what the client did not like; its code as QUIC has it (RFC 9001 §4.8), so that one table names both.
 fn close(error: &TlsError) -> Close {
     let reason = error.to_string();
@@ -86,7 +85,7 @@ fn close(error: &TlsError) -> Close {
                 reason,
             },
             Some(_) => Close { by: By::Relay, layer: Some(Layer::Transport), code: None, reason },
-            None => Close { by: By::Neither, layer: None, code: None, reason },
+            None => Close::silent(By::Neither, reason),
         },
     }
 }

@@ -74,6 +74,10 @@ async fn extended_connect() {
         for http in [Http::H3, Http::H2] {
             let client = relay.client_over(http).await;
             assert_eq!(client.settings().await.unwrap().get(ENABLE_CONNECT_PROTOCOL) == Some(1), on, "{http}");
+            // And the record says what was sent.
+            let number = if http == Http::H3 { 3 } else { 2 };
+            let record = relay.recorded("SETTINGS", |record| record.http == Some(number) && !record.settings_sent.is_empty()).await;
+            assert_eq!(record.settings_sent.contains(&(ENABLE_CONNECT_PROTOCOL, 1)), on, "{http}");
             let echo = TcpEcho::start().await;
             assert_echoes(&mut client.connect_tcp(&echo.address().to_string()).await.unwrap()).await;
         }
