@@ -15,14 +15,19 @@ pub mod misfits;
 pub mod p12;
 mod serving;
 
-use std::{fmt, fs, io, path::Path, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use aws_lc_rs::hkdf;
 use rustls::{
     InconsistentKeys,
     crypto::aws_lc_rs as provider,
     pki_types::{
-        CertificateDer, PrivateKeyDer,
+        CertificateDer, PrivateKeyDer, UnixTime,
         pem::{self, PemObject},
     },
     sign::CertifiedKey,
@@ -205,6 +210,11 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("chain", &self.chain).field("facts", &self.facts).field("key", &"[secret]").finish_non_exhaustive()
     }
+}
+
+/// The clock that TLS goes by, for every certificate it verifies.
+pub fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(UnixTime::now().as_secs())
 }
 
 /// Every certificate of a PEM file, in order. `Err` when there is none.

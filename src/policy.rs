@@ -4,21 +4,16 @@ pub mod limits;
 pub mod rules;
 mod special;
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use rustls::pki_types::UnixTime;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tracing::info;
 use zeroize::Zeroizing;
 
 use crate::{
-    certs::client::Shown,
+    certs::{self, client::Shown},
     config::{Config, Protocol},
     proto::head::Head,
     refusal::Refusal,
@@ -86,8 +81,7 @@ impl Policy {
     /// The user of a certificate that TLS has verified, if it counts still.
     fn certified(&self, shown: Option<&Shown>) -> Result<Arc<str>, Refusal> {
         let shown = shown.filter(|_| self.certificates).ok_or(Refusal::Unauthenticated { presented: false })?;
-        let now = UNIX_EPOCH + Duration::from_secs(UnixTime::now().as_secs());
-        match shown.complaint(&self.revoked, now) {
+        match shown.complaint(&self.revoked, certs::now()) {
             None => Ok(Arc::clone(&shown.user)),
             Some(why) => {
                 info!(user = %shown.user, why, "a client's certificate does not count");

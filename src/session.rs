@@ -157,11 +157,7 @@ pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker
         Ok((permit, Upstream::Udp(flow, address))) => carry_udp(exchange, permit, flow, address, line, worker).await,
         Err(refusal) => {
             line.refused(&refusal, hint, worker);
-            let answer = refusal.head(&worker.config.name);
-            if worker.faults.on(Fault::AbortAfterResponse) {
-                return exchange.abort(Some(answer), Reset::Cancelled).await;
-            }
-            exchange.refuse(answer).await;
+            odd::refuse(exchange, &refusal, worker).await;
         }
     }
 }

@@ -19,7 +19,7 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
-use super::{CertError, misfits::Misfits, read_chain};
+use super::{CertError, facts::hex, misfits::Misfits, read_chain};
 use crate::config::revocable;
 
 /// A client's certificate, whose signatures TLS has verified: as much as a request needs to be judged by it.
@@ -71,10 +71,6 @@ impl Shown {
             None
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// As long as a DNS name may be.

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
@@ -20,6 +20,7 @@ use rustls::{
 use super::{
     Identity,
     issue::{Authority, DAY, IssueError, params, san},
+    now,
 };
 use crate::{
     config::Certificate,
@@ -111,11 +112,6 @@ fn dated(common_name: &str, from: SystemTime, until: SystemTime) -> CertificateP
     let mut params = params(common_name, from, until);
     params.not_before = rcgen::date_time_ymd(1970, 1, 1) + from.duration_since(UNIX_EPOCH).unwrap_or_default();
     params
-}
-
-/// TLS brings its own clock, as for every certificate it verifies.
-fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(UnixTime::now().as_secs())
 }
 
 /// The fault `client-cert`: any certificate will do, none will not.

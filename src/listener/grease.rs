@@ -39,10 +39,7 @@ fn plain(params: &TransportParameters) -> TransportParameters {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::Mutex,
-        time::{Duration, UNIX_EPOCH},
-    };
+    use std::{sync::Mutex, time::Duration};
 
     use quinn::{
         ClientConfig, Endpoint,
@@ -50,7 +47,7 @@ mod tests {
     };
     use rustls::{
         RootCertStore,
-        pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     };
 
     use super::*;
@@ -76,7 +73,7 @@ mod tests {
 
     /// The identifiers a server sends in a handshake that succeeds.
     async fn sent(grease: bool) -> Vec<u64> {
-        let now = UNIX_EPOCH + Duration::from_secs(UnixTime::now().as_secs());
+        let now = crate::certs::now();
         let ca = Authority::new("CA", now).unwrap();
         let pair = ca.server(&["a.test".into()], Duration::from_secs(86_400), now).unwrap();
         let chain = vec![CertificateDer::from_pem_slice(pair.chain.as_bytes()).unwrap()];
