@@ -1,4 +1,5 @@
-//! Certificates: read one and check that it can be served, make them (`issue`), pack them for devices (`p12`), and sign with them (`cms`).
+//! Certificates: read one and check that it can be served, choose which is (`serving`), judge clients' (`client`), make them (`issue`, and bad ones
+//! for faults: `misfits`), pack them for devices (`p12`), and sign with them (`cms`).
 //!
 //! Promises, each with a test:
 //!

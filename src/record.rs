@@ -27,6 +27,7 @@ use std::{
     collections::VecDeque,
     fmt,
     net::SocketAddr,
+    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -271,6 +272,17 @@ impl Kept {
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("id", &self.id).field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+/// As it is shown, and no other way.
+impl FromStr for Id {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (worker, number) = text.split_once('.').ok_or(())?;
+        let id = Self { worker: worker.parse().map_err(drop)?, number: number.parse().map_err(drop)? };
+        if id.to_string() == text { Ok(id) } else { Err(()) }
     }
 }
 

@@ -7,6 +7,8 @@ use super::*;
 use crate::{
     config::Privacy,
     diagnosis::{By, Close},
+    metrics::Snapshot,
+    record::Records,
 };
 
 fn subject() -> (Subject, Arc<Records>) {

@@ -138,8 +138,10 @@ impl Records {
     }
 
     /// The one called `id`.
-    pub fn find(&self, id: &str) -> Option<Arc<Log>> {
-        self.all().into_iter().find(|log| log.id.to_string() == id)
+    pub fn find(&self, id: Id) -> Option<Arc<Log>> {
+        let shelf = self.lock();
+        let over = || shelf.closed.iter().chain(&shelf.turned_away).find(|log| log.id == id);
+        shelf.open.get(&id.number).filter(|log| log.id == id).or_else(over).cloned()
     }
 
     /// How many there are.

@@ -101,8 +101,8 @@ fn a_worker_keeps_the_last_ones_and_its_share_of_them() {
             records.turn_away(client(port), "retry");
         }
         assert_eq!(records.counts(), Counts { open: 1, closed: room, turned_away: 64 });
-        assert_eq!(records.find("0.1").map(|log| log.client()), Some(client(7)));
-        assert!(records.find("0.2").is_none(), "it is one of the oldest");
+        assert_eq!(records.find(id("0.1")).map(|log| log.client()), Some(client(7)));
+        assert!(records.find(id("0.2")).is_none(), "it is one of the oldest");
         drop(open);
         assert_eq!(records.all().last().unwrap().record().close.unwrap().reason, "the relay stopped");
     }
@@ -170,4 +170,16 @@ async fn a_follower_that_does_not_read_is_told_how_much_it_missed() {
     }
     assert!(matches!(follower.recv().await, Err(tokio::sync::broadcast::error::RecvError::Lagged(1744))), "2000 notes less the last 256");
     assert!(matches!(follower.recv().await, Ok(Note::Opened(_))));
+}
+
+fn id(text: &str) -> Id {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_connection_is_called_by_its_one_name() {
+    assert_eq!(id("3.17").to_string(), "3.17");
+    for other in ["", "3", "3.", ".17", "03.17", "3.017", "3.17 ", "+3.17", "256.1", "3.17.1"] {
+        assert!(other.parse::<Id>().is_err(), "{other:?}");
+    }
 }
