@@ -269,8 +269,16 @@ impl Session {
         };
         let Self { transport, mut requests, closing, .. } = self;
         // The requests learn of it by the connection's end.
-        drop(transport);
+        drop(transport.connection);
         requests.finish(|()| {}).await;
+        if closing.is_none() {
+            last_words.as_mut().reset(Instant::now() + LAST_WORDS);
+        }
+        // Its credit is still on the way to us; closed in its face, it would lose what it has not taken yet (C-79).
+        tokio::select! {
+            () = transport.outbox.linger() => {}
+            () = last_words => {}
+        }
         let end = match (closing, end) {
             (Some((reason, why)), _) => (format!("the relay closed: {why}"), said(By::Relay, reason, why)),
             (None, Some(end)) => end,

@@ -5,6 +5,7 @@
 //! ([`Outbox::poll_send`]). An idle connection holds no buffer.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     net::Shutdown,
     pin::Pin,
@@ -139,6 +140,16 @@ impl Outbox {
         if let Err(error) = SockRef::from(&self.0.socket).set_linger(Some(Duration::ZERO)) {
             tracing::debug!(%error, "a client cannot be reset");
         }
+    }
+
+    /// Says FIN, and throws away what the client still sends until it says so too, or is gone: a socket that is closed with something unread, or
+    /// gets something afterwards, becomes a RST, and what it has not sent yet is lost. For when nothing else reads it; the wait is the caller's to bound.
+    pub async fn linger(&self) {
+        // It has been said already where the end was orderly.
+        SockRef::from(&self.0.socket).shutdown(Shutdown::Write).unwrap_or_default();
+        while let Ok(bytes) = poll_fn(|cx| self.0.poll_read(cx, AT_FIRST)).await
+            && !bytes.is_empty()
+        {}
     }
 
     /// Resolves when the client has reset its connection, for when nobody reads it. Cancel safe.
@@ -302,8 +313,6 @@ impl AsyncWrite for Wire {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -426,5 +435,43 @@ mod tests {
         SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
         drop(client);
         assert_eq!(outbox.broken().await.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    /// More than two sockets' buffers hold, with a byte of the client's unread: what is closed now is cut off.
+    #[tokio::test]
+    async fn who_lingers_gets_everything_to_a_client_that_still_talks() {
+        const ALL: usize = 16 << 20;
+        for lingers in [true, false] {
+            let (mut wire, outbox, mut client) = pair().await;
+            let sending = async {
+                wire.write_all(&vec![7; ALL]).await?;
+                drop(wire);
+                if lingers {
+                    outbox.linger().await;
+                }
+                drop(outbox);
+                io::Result::Ok(())
+            };
+            // It closes when it has seen the end.
+            let reading = async move {
+                client.write_all(b"credit").await.unwrap();
+                let mut got = 0;
+                let mut buffer = vec![0; 64 << 10];
+                loop {
+                    match client.read(&mut buffer).await {
+                        Ok(0) => return (got, Ok(())),
+                        Ok(read) => got += read,
+                        Err(error) => return (got, Err(error.kind())),
+                    }
+                }
+            };
+            let (sent, (got, end)) = tokio::join!(sending, reading);
+            sent.unwrap();
+            if lingers {
+                assert_eq!((got, end), (ALL, Ok(())));
+            } else {
+                assert_eq!(end, Err(io::ErrorKind::ConnectionReset), "closed with something unread");
+            }
+        }
     }
 }
