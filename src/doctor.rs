@@ -48,6 +48,9 @@ pub struct Finding {
     /// The fault of `serve --fault` that looks like this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<&'static str>,
+    /// The check without which this one tells nothing, where that is why it was skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
 }
 
 /// How a check went.
