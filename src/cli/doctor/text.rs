@@ -62,7 +62,8 @@ pub(in crate::cli) fn summary(report: &Report) -> String {
         (count(Verdict::Skip), "skipped"),
     ];
     let counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-    format!("{} checks: {}", report.findings.len(), counts.join(", "))
+    let checks = report.findings.len();
+    format!("{checks} {}: {}", if checks == 1 { "check" } else { "checks" }, counts.join(", "))
 }
 
 const TAKES: &str = "a String takes everything";
