@@ -112,7 +112,7 @@ fn a_word_without_end_is_not_kept_whole() {
     let line = format!("default 09:43:05.000000-0700 curl nw_read_request_report [C1] Receive failed with error \"{endless}\"\n");
     let explained = of(&format!("{LOG}{line}"));
     assert_eq!(explained.log.not_understood, 0);
-    let longest = explained.attempts[0].steps.iter().map(|step| step.what.len()).max();
+    let longest = explained.attempts[0].attempt.steps.iter().map(|step| step.what.len()).max();
     assert!(longest.is_some_and(|longest| (2000..=4200).contains(&longest)), "{longest:?}");
 }
 
