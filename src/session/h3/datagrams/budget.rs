@@ -141,8 +141,8 @@ impl Limit {
     fn pause(&self, bytes: u64) -> Option<Duration> {
         // The smallest window may be smaller than two packets.
         let missing = bytes.min(self.half).saturating_sub(self.left);
-        let share = missing as f64 / self.half.max(1) as f64;
-        (missing > 0).then(|| self.rtt.mul_f64(share).min(LONGEST_PAUSE))
+        let span = self.rtt.as_nanos() * u128::from(missing) / u128::from(self.half.max(1));
+        (missing > 0).then(|| Duration::from_nanos(span as u64).min(LONGEST_PAUSE))
     }
 }
 
