@@ -148,8 +148,8 @@ fn what_is_meant_is_shown_with_its_sources() {
     #     1.1 MiB    datagrams: 1 MiB in, 64 KiB out, 64 KiB early
     #     256 KiB    heads: 16 × 16 KiB
     #     64 KiB     state
-    #   as many as one address may have, 256: 400 MiB
-    #   a connection that has: 491.9 MiB
+    #   as many as one address may have, 256: 408 MiB
+    #   a connection that has: 490.9 MiB
     #     120 MiB    receive windows: (16 MiB + 4 × 8 MiB) × 5 / 2
     #     8 MiB      send window
     #     1.1 MiB    datagrams: 1 MiB in, 64 KiB out, 64 KiB early

@@ -9,8 +9,6 @@ use masque_relay::{
 };
 
 use super::{declared, quarter};
-use tokio::task::JoinSet;
-
 use crate::support::{
     Client,
     path::Conditions,
@@ -51,14 +49,12 @@ async fn c78_a_connection_that_takes_all_it_can_has_most_of_what_is_stated_and_n
     }
     flood.at_rest().await;
     early_datagrams(&client, upstreams.len() as u64 + 1);
-    // Every window of the connection is filled by packets that carry more than their part of a stream, and are kept whole.
-    let padding = padding(&client);
+    // Every window of the connection is filled.
     for tunnel in unread {
         let first = frame::encode(frame::DATA, &vec![0; 2 << 20]).into();
         flood.pour_into(tunnel, |(tunnel, _)| &mut tunnel.send, first, frame::encode(frame::DATA, &[0; 16 << 10]).into(), 12 << 20);
     }
-    flood.at_rest().await;
-    drop(padding);
+    flood.at_rest_for(40).await;
     // From now on the client takes nothing and acknowledges nothing.
     path.set_back(Conditions { loss: 1.0, ..Conditions::default() });
     for (tunnel, target) in sending {
@@ -66,30 +62,19 @@ async fn c78_a_connection_that_takes_all_it_can_has_most_of_what_is_stated_and_n
     }
     gush_packets(&target, &upstreams);
     flood.at_rest().await;
+    // So that the relay learns of the end.
+    path.set_back(Conditions::default());
 
     let mut config = Config::default();
     config.limits.tunnels_per_connection = TUNNELS;
     let worst = config.worst_case_memory();
     let stated = memory::sum(&worst.connection) + worst.tunnels;
+    // A byte in a window counts as two and a half, which is what quinn lets a byte keep; these senders make it keep little more than itself.
+    let once = stated - (memory::RECEIVE_WINDOW + memory::STALLED * memory::STREAM_WINDOW) * (memory::KEPT_HALVES - 2) / 2;
     let taken = siege.lifted(flood, stated >> 20).await << 10;
-    println!("{} were taken of {}", memory::bytes(taken), memory::bytes(stated));
-    assert!(taken > stated / 3, "what is stated is far from what can be: {} of {}", memory::bytes(taken), memory::bytes(stated));
+    println!("{} were taken of {}, or of {} if a byte kept only itself", memory::bytes(taken), memory::bytes(stated), memory::bytes(once));
+    assert!(taken > once / 2, "what is stated is far from what can be: {} of {}", memory::bytes(taken), memory::bytes(stated));
 }
-
-/// Datagrams of a context that nobody knows, as many as there is room for.
-fn padding(client: &Arc<Client>) -> JoinSet<()> {
-    let quinn = client.quinn().clone();
-    let mut task = JoinSet::new();
-    task.spawn(async move { while quinn.send_datagram_wait(Bytes::from_static(&PADDING)).await.is_ok() {} });
-    task
-}
-
-/// Quarter stream ID 0, context 2.
-const PADDING: [u8; 700] = {
-    let mut padding = [0; 700];
-    padding[1] = 2;
-    padding
-};
 
 /// More than are held for requests whose heads are not whole, the first of which has this quarter stream ID.
 fn early_datagrams(client: &Arc<Client>, first: u64) {

@@ -186,9 +186,14 @@ impl Flood {
 
     /// Waits until nothing has moved for half a second: it is held back everywhere, or over.
     pub(crate) async fn at_rest(&self) {
+        self.at_rest_for(10).await;
+    }
+
+    /// The same for so many twentieths of a second: on a path that loses packets it may pause in between.
+    pub(crate) async fn at_rest_for(&self, twentieths: u32) {
         let (mut last, mut still) = (0, 0);
         let mut ticks = interval(Duration::from_millis(50));
-        while still < 10 {
+        while still < twentieths {
             ticks.tick().await;
             let now = self.sent.load(Relaxed);
             still = if now == last { still + 1 } else { 0 };
