@@ -40,7 +40,7 @@ fn shown(finding: &Finding) -> String {
         Verdict::Fail => "fail",
     };
     // Others are said to need it, and `--json` has it under this name.
-    let about = if finding.verdict != Verdict::Ok { format!("{}: ", finding.check) } else { String::new() };
+    let about = if finding.verdict == Verdict::Ok { String::new() } else { format!("{}: ", finding.check) };
     let mut text = format!("  {word:<6}{about}{}\n", printable(&finding.evidence));
     if let Some(hint) = &finding.hint {
         writeln!(text, "        hint: {}", printable(hint)).expect(TAKES);

@@ -143,10 +143,7 @@ fn loss(plan: &Plan, visit: &Visit) -> Found {
 }
 
 fn delay(_: &Plan, visit: &Visit) -> Found {
-    let talk = match talk(visit) {
-        Err(_) => return waits(visit),
-        Ok(talk) => talk,
-    };
+    let Ok(talk) = talk(visit) else { return waits(visit) };
     let Some(fastest) = talk.fastest else { return Found::skip("no payload came back to its tunnel") };
     let tcp = visit.asks.tcp.as_ref();
     let greeting = tcp.filter(|tcp| tcp.greeting.whole()).map(|tcp| tcp.greeting.took);
