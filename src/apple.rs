@@ -96,9 +96,9 @@ impl Quirks {
             Refusal::Unauthenticated { presented: false } => {
                 Some("no secret: the profile's AdditionalHTTPHeaderFields must carry it, for an Apple client waits for no 407")
             }
-            Refusal::Unauthenticated { presented: true } => {
-                Some("a wrong secret: compare the profile's AdditionalHTTPHeaderFields with `access.tokens`; `cert token` makes a new pair")
-            }
+            Refusal::Unauthenticated { presented: true } => Some(
+                "a wrong secret, or a certificate that no longer counts: compare the profile's AdditionalHTTPHeaderFields with `access.tokens`; `cert token` makes a new pair",
+            ),
             Refusal::UnsupportedProtocol(_) if is_draft_03(field(head, ":method")) => {
                 Some("an old client: it speaks draft-03 of CONNECT-UDP, this relay RFC 9298")
             }

@@ -14,6 +14,8 @@ mod faults;
 mod help;
 #[path = "cli/profile.rs"]
 mod profile;
+#[path = "cli/secrets.rs"]
+mod secrets;
 #[path = "cli/serve.rs"]
 mod serve;
 #[path = "cli/walk.rs"]

@@ -267,7 +267,7 @@ impl Sight {
             found.push(errno_finding(error));
         }
         if self.ready && !self.went_wrong() {
-            found.push(Finding::fact("the connection through the relay became ready").means(Certain, "the relay answered 2xx"));
+            found.push(Finding::fact("the connection through the relay became ready").means(Likely, "the relay answered 2xx"));
         }
         found
     }

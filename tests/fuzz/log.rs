@@ -3,7 +3,13 @@
 use std::io::{self, Read};
 
 use bolero::{TypeGenerator, check};
-use masque_relay::explain::{Explanation, explain, records, story};
+use masque_relay::{
+    diagnosis::{
+        Certainty, Finding,
+        hypotheses::{Standing, Weighed},
+    },
+    explain::{Explanation, explain, records, story},
+};
 
 #[test]
 fn no_line_is_lost() {
@@ -110,6 +116,13 @@ fn judge(bytes: &[u8]) {
     assert!(log.kept.len() <= story::KEPT && log.kept.len() as u64 + log.not_kept >= log.not_understood);
     assert!(explanation.attempts.len() <= story::CONNECTIONS);
     assert!(explanation.attempts.iter().all(|explained| explained.hypotheses.is_empty() || explained.hypotheses.len() == 6));
+    for explained in &explanation.attempts {
+        // What the numbers of errors mean is what others report: no log makes a certainty of it, nor of a hypothesis without the client's close.
+        let sure = |finding: &&Finding| !finding.means.is_empty() && finding.certainty == Certainty::Certain;
+        assert!(explained.known.iter().filter(sure).all(|finding| !finding.seen.starts_with("the attempt ended with")));
+        let guess = |weighed: &Weighed| weighed.standing == Standing::Stands(Certainty::Possible);
+        assert!(explained.attempt.sight.close.is_some() || explained.hypotheses.iter().all(guess));
+    }
     let slowly = explain(Slow(bytes), None).expect("bytes in memory can be read");
     assert_eq!(shown(&slowly), shown(&explanation));
 }
