@@ -188,11 +188,11 @@ impl ProfileArguments {
     fn checked(&self) -> Result<Profile, Failure> {
         let profile = self.profile()?;
         let complaints = lint(&profile.mobileconfig());
-        let refused: Vec<_> = complaints.iter().filter(|complaint| complaint.severity == Severity::Refused).collect();
-        if let Some(first) = refused.first() {
-            // One wrong URL is wrong for both versions.
-            let others = refused.iter().filter(|other| other.says != first.says).count();
-            let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+        let mut refused: Vec<_> = complaints.iter().filter(|complaint| complaint.severity == Severity::Refused).collect();
+        // One wrong URL is wrong for both versions.
+        refused.dedup_by(|next, before| next.says == before.says);
+        if let [first, more @ ..] = &refused[..] {
+            let more: String = more.iter().map(|complaint| format!("\n  {complaint}")).collect();
             return Err(Failure::says(Exit::Wrong, format!("a device would refuse it: {first}{more}")));
         }
         for complaint in complaints {

@@ -243,6 +243,12 @@ fn what_a_device_would_refuse_is_not_written() {
     -- stderr
     error: a device would refuse it: `ExcludedFQDNs`: `www.example` is under no match, so that excluding it has no effect
     ");
+    insta::assert_snapshot!(home.run(&[&["profile", "swift", URL, "--match", "*.example"][..], &exclude].concat()), @r"
+    exit 2
+    -- stderr
+    error: a device would refuse it: `MatchDomains`: `*.example` matches nothing: write `example.com`, without `*.`, for all below it
+      `ExcludedFQDNs`: `www.example` is under no match, so that excluding it has no effect
+    ");
     assert!(!home.path("p").exists());
     insta::assert_snapshot!(home.run(&["profile", "declaration", URL, "--header", "secret"]), @r"
     exit 2
