@@ -65,6 +65,9 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
         warn!("SSLKEYLOGFILE: the secrets of all connections are written to {}: whoever reads it reads all traffic", file.display());
         config.log.secrets = true;
     }
+    if let Some(directory) = &config.log.qlog {
+        warn!("qlog: every packet of every HTTP/3 connection is noted in {}, which costs time and room", directory.display());
+    }
     let room = make_room(&config);
     let grace = config.timeouts.drain;
     let server = Server::start(config)?;
@@ -239,8 +242,7 @@ impl Signals {
 
 /// Beneath the help of `serve`.
 pub const HELP: &str = "\
-A flag overrides the environment (MASQUE_RELAY_CONFIG, _LISTEN, _CERT, _KEY, _WORKERS, _OPEN,
-_ALLOW_PRIVATE, _NO_H2, _NO_H3, _FAULT, _LOG, _LOG_FORMAT), and that the file. Says `ready URL`.
+A flag overrides its variable (--no-h2: MASQUE_RELAY_NO_H2), and that the file. Says `ready URL`.
 Example: masque-relay serve --config /etc/masque-relay/relay.toml";
 
 #[cfg(test)]
