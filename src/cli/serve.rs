@@ -65,12 +65,13 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
         warn!("SSLKEYLOGFILE: the secrets of all connections are written to {}: whoever reads it reads all traffic", file.display());
         config.log.secrets = true;
     }
-    if let Some(directory) = &config.log.qlog {
-        warn!("qlog: every packet of every HTTP/3 connection is noted in {}, which costs time and room", directory.display());
-    }
     let room = make_room(&config);
     let grace = config.timeouts.drain;
+    let qlog = config.log.qlog.clone();
     let server = Server::start(config)?;
+    if let Some(directory) = qlog {
+        warn!("qlog: every packet of every HTTP/3 connection is noted in {}, which costs time and room", directory.display());
+    }
     for warning in room.iter().chain(server.warnings()) {
         // On a machine one tries things on, a small limit is normal.
         if dev.is_some() { info!("{warning}") } else { warn!("{warning}") }

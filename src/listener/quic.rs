@@ -10,8 +10,8 @@ use std::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::{hkdf, hmac};
 use quinn::{
-    Connecting, ConnectionError, ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, QlogConfig, ServerConfig,
-    TokioRuntime, TransportConfig, ValidationTokenConfig, VarInt, congestion::CubicConfig, crypto::rustls::NoInitialCipherSuite,
+    Connecting, ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, QlogConfig, ServerConfig, TokioRuntime,
+    TransportConfig, ValidationTokenConfig, VarInt, congestion::CubicConfig, crypto::rustls::NoInitialCipherSuite,
 };
 use quinn_proto::ConnectionId;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -28,7 +28,6 @@ use super::{
 use crate::{
     certs::Tls,
     config::{Config, Retry, memory},
-    diagnosis::{By, Close, Layer},
     fault::{Fault, Faults},
     policy::limits::{ConnectionSlots, Limits},
     record::{self, Log, Records, Traces},
@@ -252,7 +251,7 @@ pub async fn accept(
                     Ok(connecting) => admit(connecting, slots, record),
                     Err(error) => {
                         debug!(%source, %error, "a connection could not be accepted");
-                        record.end(unacceptable(error), false);
+                        record.turn_away(&format!("a bad first packet: {error}"));
                     }
                 }
             }
@@ -262,16 +261,6 @@ pub async fn accept(
                 incoming.refuse();
             }
         }
-    }
-}
-
-/// How a connection ended whose first packet was too bad already.
-fn unacceptable(error: ConnectionError) -> Close {
-    match error {
-        ConnectionError::TransportError(error) => {
-            Close { by: By::Relay, layer: Some(Layer::Transport), code: Some(error.code.into()), reason: error.reason }
-        }
-        error => Close::silent(By::Relay, error.to_string()),
     }
 }
 
