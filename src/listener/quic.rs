@@ -24,6 +24,7 @@ use super::{
     grease::greased,
     hello::{QuicTls, Watched},
     socket::ClientSocket,
+    spare::Telling,
 };
 use crate::{
     certs::Tls,
@@ -157,7 +158,7 @@ fn transport(config: &Config, streams: u64) -> TransportConfig {
         .max_idle_timeout(Some(idle.try_into().unwrap_or(VarInt::MAX.into())))
         .keep_alive_interval((!config.quic.keep_alive.is_zero()).then_some(config.quic.keep_alive))
         .allow_spin(false)
-        .congestion_controller_factory(Arc::new(cubic));
+        .congestion_controller_factory(Arc::new(Telling(Arc::new(cubic))));
     if !config.bisect.datagrams {
         transport.datagram_receive_buffer_size(None);
     }
