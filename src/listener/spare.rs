@@ -47,9 +47,9 @@ pub fn look(connection: &quinn::Connection) -> Option<(u64, Arc<Spare>)> {
 }
 
 /// Builds what another factory builds, with a [`Spare`] each.
-pub struct Telling<F>(pub Arc<F>);
+pub struct Telling<F: ?Sized>(pub Arc<F>);
 
-impl<F: ControllerFactory + Send + Sync + 'static> ControllerFactory for Telling<F> {
+impl<F: ControllerFactory + Send + Sync + ?Sized + 'static> ControllerFactory for Telling<F> {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         Box::new(Told { real: Arc::clone(&self.0).build(now, current_mtu), spare: Arc::default() })
     }
