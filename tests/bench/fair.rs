@@ -35,7 +35,7 @@ type Beside = JoinSet<Result<(), Failure>>;
 
 /// A TCP tunnel's share of what a connection carries beside a flood.
 pub(crate) async fn tcp_beside_udp(subject: &Subject, span: Duration) -> Result<Figure, Failure> {
-    let (_path, client) = slow(subject, QUEUE).await?;
+    let (_path, client) = slow(subject).await?;
     let (mut udp, _flood) = flooded(&client).await?;
     let target = TcpListener::bind(("127.0.0.1", 0)).await?;
     let (mut tunnel, mut accepted) = tcp::opened(&client, &target).await?;
@@ -62,7 +62,7 @@ pub(crate) async fn tcp_beside_udp(subject: &Subject, span: Duration) -> Result<
 
 /// What a flood gets of the path beside small exchanges on a TCP tunnel, ten a second; their round trips.
 pub(crate) async fn udp_beside_exchanges(subject: &Subject, span: Duration) -> Result<Figure, Failure> {
-    let (_path, client) = slow(subject, QUEUE).await?;
+    let (_path, client) = slow(subject).await?;
     let (mut udp, _flood) = flooded(&client).await?;
     let target = TcpListener::bind(("127.0.0.1", 0)).await?;
     let (mut tunnel, mut accepted) = tcp::opened(&client, &target).await?;
@@ -101,16 +101,18 @@ pub(crate) async fn udp_beside_exchanges(subject: &Subject, span: Duration) -> R
     }
 }
 
-/// Of 32 tunnels of one connection 4 send more than the path takes, each more than the one before. What comes of the 28 others' packets, where it is least;
+/// Of 32 tunnels of one connection 4 send all they can: half of what the path takes, three quarters, all, and one and a quarter. What comes of the 28 others' packets, where it is least;
 /// how long they took beyond the path's own delay; and what was lost of the greedy ones'.
 pub(crate) async fn modest_tunnels(subject: &Subject, span: Duration) -> Result<Figure, Failure> {
-    // The path itself loses nothing.
-    let (_path, client) = slow(subject, 100 << 20).await?;
-    let (mut targets, mut receiving) = (Vec::new(), JoinSet::new());
-    let start = Instant::now();
-    for number in 0..GREEDY + MODEST {
-        let (mut tunnel, target) = tunnel(&client).await?;
+    let (_path, client) = slow(subject).await?;
+    let (mut tunnels, mut targets, mut receiving) = (Vec::new(), Vec::new(), JoinSet::new());
+    for _ in 0..GREEDY + MODEST {
+        let (tunnel, target) = tunnel(&client).await?;
+        tunnels.push(tunnel);
         targets.push((target, 0));
+    }
+    let start = Instant::now();
+    for (number, mut tunnel) in tunnels.into_iter().enumerate() {
         receiving.spawn(async move {
             let (mut count, mut delays) = (0_u64, Histogram::<u64>::new(3)?);
             loop {
@@ -131,7 +133,7 @@ pub(crate) async fn modest_tunnels(subject: &Subject, span: Duration) -> Result<
         let now = ticks.tick().await.duration_since(start);
         for (number, (target, sent)) in targets.iter_mut().enumerate() {
             let (count, length) = match number.checked_sub(GREEDY) {
-                None => ((number + 2) * RATE as usize / 40 / PAYLOAD, PAYLOAD),
+                None => ((number + 2) * RATE as usize / 160 / PAYLOAD, PAYLOAD),
                 Some(modest) => (usize::from(tick % (modest % 8 + 1) == 0), 100),
             };
             let mut packet = vec![0; length];
@@ -162,7 +164,7 @@ const MODEST: usize = 28;
 
 /// Round trips of a client beside another one whose target floods it, on the same worker.
 pub(crate) async fn modest_client(subject: &Subject, count: u64) -> Result<Figure, Failure> {
-    let (_path, greedy) = slow(subject, QUEUE).await?;
+    let (_path, greedy) = slow(subject).await?;
     let (mut udp, mut beside) = flooded(&greedy).await?;
     beside.spawn(async move {
         loop {
@@ -189,9 +191,9 @@ pub(crate) async fn modest_client(subject: &Subject, count: u64) -> Result<Figur
 }
 
 /// A client behind the path.
-async fn slow(subject: &Subject, queue: usize) -> Result<(Path, Client), Failure> {
+async fn slow(subject: &Subject) -> Result<(Path, Client), Failure> {
     let way = Conditions { delay: DELAY, ..Conditions::default() };
-    let path = Path::start(subject.address(), 1, way, Conditions { rate: Some(RATE), queue, ..way }).await?;
+    let path = Path::start(subject.address(), 1, way, Conditions { rate: Some(RATE), queue: QUEUE, ..way }).await?;
     let client = subject.client_with(|options| {
         options.addresses = vec![path.address()];
         options.patience = Some(4 * PATIENCE);
