@@ -191,7 +191,7 @@ impl Settings {
                 "access.tokens",
                 format!(
                     "no token is configured, and {addr} can be reached from other machines: add one to `access.tokens` \
-                     (`masque-relay cert token` makes it), or declare `access.open = true`"
+                     (`masque-relay cert token` makes it), name the CA of client certificates in `access.client_ca`, or declare `access.open = true`"
                 ),
             ));
         }
