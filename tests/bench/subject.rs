@@ -16,7 +16,7 @@ use masque_relay::{
 };
 use tempfile::TempDir;
 
-use crate::{Failure, envoy, floor::Floor, options::Arguments};
+use crate::{Failure, envoy, floor::Floor, options::Arguments, paths::Controller};
 
 /// What all subjects need: certificates, and a core for each side.
 pub(crate) struct Ground<'a> {
@@ -82,17 +82,31 @@ impl<'a> Ground<'a> {
 
     /// Starts what is to be measured, or points at the peer.
     pub(crate) async fn subject(&self, on: On) -> Result<Subject, Failure> {
+        self.started(on, None).await
+    }
+
+    /// The same with this congestion controller.
+    pub(crate) async fn congested(&self, on: On, controller: Controller) -> Result<Subject, Failure> {
+        self.started(on, Some(controller)).await
+    }
+
+    async fn started(&self, on: On, controller: Option<Controller>) -> Result<Subject, Failure> {
         let mut command;
         match (on, &self.arguments.peer) {
             (On::Relay, Some(url)) => return self.peer(url).await,
             (On::Relay, None) => {
                 command = Command::new(env!("CARGO_BIN_EXE_masque-relay"));
-                command.args(["serve", "--config", "relay.toml"]);
+                let config = match controller {
+                    Some(controller) => self.configured(controller)?,
+                    None => "relay.toml".into(),
+                };
+                command.args(["serve", "--config", &config]);
             }
             (On::Envoy, _) => return self.envoy().await,
             (On::Floor(floor), _) => {
                 command = Command::new(std::env::current_exe()?);
                 command.args(["--serve-floor", floor.name()]);
+                command.args(controller.into_iter().flat_map(|controller| ["--congestion", controller.name()]));
             }
         }
         let log = self.files.path().join("log");
@@ -110,6 +124,15 @@ impl<'a> Ground<'a> {
         subject.options.bearer(TOKEN);
         adjust(&mut subject.options);
         Ok(subject)
+    }
+
+    /// A configuration file with this controller.
+    fn configured(&self, controller: Controller) -> Result<String, Failure> {
+        let name = format!("{}.toml", controller.name());
+        // The file ends with the section that the key belongs to.
+        let text = fs::read_to_string(self.files.path().join("relay.toml"))?;
+        fs::write(self.files.path().join(&name), format!("{text}congestion = \"{}\"\n", controller.name()))?;
+        Ok(name)
     }
 
     async fn envoy(&self) -> Result<Subject, Failure> {
@@ -212,6 +235,12 @@ impl Subject {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.options.addresses[0]
+    }
+
+    /// The same, reached at another address.
+    pub(crate) fn behind(mut self, address: SocketAddr) -> Self {
+        self.options.addresses = vec![address];
+        self
     }
 
     /// How much to do.
