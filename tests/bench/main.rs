@@ -24,6 +24,7 @@ mod paths;
 mod report;
 mod rows;
 mod setup;
+mod soak;
 mod subject;
 mod tcp;
 mod udp;
@@ -87,6 +88,9 @@ async fn measure(arguments: &Arguments, now: SystemTime) -> Result<(), Failure> 
     let ground = Ground::prepare(arguments, now)?;
     if arguments.paths {
         return paths::measure(&ground, arguments).await;
+    }
+    if let Some(minutes) = arguments.soak {
+        return soak::run(&ground, arguments, minutes).await;
     }
     if arguments.envoy {
         envoy::fetch()?;

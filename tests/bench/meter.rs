@@ -105,6 +105,11 @@ impl Cpu {
     }
 }
 
+/// CPU that all threads of the process have spent.
+pub(crate) fn spent(pid: u32) -> Result<Duration, Failure> {
+    Ok(Cpu::of(pid)?.total)
+}
+
 /// Bytes of memory the process has resident.
 pub(crate) fn resident(pid: u32) -> Result<f64, Failure> {
     // Exact, where /proc/PID/status lags behind by some pages for every CPU.

@@ -47,6 +47,11 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with_all = ["rows", "against", "envoy", "peer"])]
     pub(crate) paths: bool,
 
+    /// Load the relay to its half for so many minutes instead, and look for what grows, what stays, and what is not accounted for
+    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "10", value_parser = value_parser!(u64).range(1..=10_000),
+        conflicts_with_all = ["rows", "against", "envoy", "peer", "paths"])]
+    pub(crate) soak: Option<u64>,
+
     /// Drive this relay instead, `https://HOST[:PORT][/TEMPLATE]`; it must allow targets on 127.0.0.1, and run on a core of its own (taskset)
     #[arg(long, value_name = "URL", requires = "pid")]
     pub(crate) peer: Option<String>,

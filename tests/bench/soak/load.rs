@@ -1,0 +1,371 @@
+//! Mixed load, everything of it counted at both ends: what the relay says is held against it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use masque_relay::{
+    ended::Reset,
+    probe::{Client, Http, StreamEnd, TcpTunnel, UdpTunnel},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UdpSocket},
+    task::JoinSet,
+    time::{Interval, MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Failure, subject::Subject};
+
+/// Packets and their payload.
+#[derive(Default)]
+pub(super) struct Count {
+    pub(super) packets: AtomicU64,
+    pub(super) bytes: AtomicU64,
+}
+
+impl Count {
+    fn add(&self, length: usize) {
+        self.packets.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(length as u64, Relaxed);
+    }
+
+    pub(super) fn now(&self) -> [u64; 2] {
+        [self.packets.load(Relaxed), self.bytes.load(Relaxed)]
+    }
+}
+
+/// What the load did so far.
+#[derive(Default)]
+pub(super) struct Ledger {
+    /// By clients, into UDP tunnels.
+    pub(super) sent: Count,
+    /// By UDP targets.
+    pub(super) arrived: Count,
+    /// By UDP targets, as an echo.
+    pub(super) answered: Count,
+    /// By clients, out of UDP tunnels.
+    pub(super) returned: Count,
+    /// Bytes of TCP tunnels that came through, out and back; a tunnel in which any is missing fails.
+    pub(super) tcp: [AtomicU64; 2],
+    /// Tunnels that were opened.
+    pub(super) tunnels: AtomicU64,
+    /// Requests that were cancelled before their answer.
+    pub(super) cancelled: AtomicU64,
+    pub(super) connections: AtomicU64,
+    /// Changes of a client's address.
+    pub(super) moves: AtomicU64,
+    /// QUIC packets that clients thought lost, and datagrams that they dropped themselves.
+    pub(super) lost: AtomicU64,
+}
+
+/// Where clients go: echoes, and a place for bulk.
+#[derive(Clone, Copy)]
+pub(super) struct Targets {
+    udp: SocketAddr,
+    tcp: SocketAddr,
+}
+
+/// Everything that a flow needs.
+#[derive(Clone)]
+pub(super) struct Load {
+    pub(super) subject: Arc<Subject>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) targets: Targets,
+    /// Nothing new begins; what is on its way is waited for.
+    pub(super) stop: CancellationToken,
+    /// Bytes that each bulk flow moves in a [`TICK`]; may be changed while they run.
+    pub(super) bulk: Arc<AtomicU64>,
+}
+
+/// All flows run in here, and end by themselves once they are told to.
+pub(super) type Flows = JoinSet<Result<(), Failure>>;
+
+impl Targets {
+    pub(super) async fn start(flows: &mut Flows, ledger: &Arc<Ledger>) -> Result<Self, Failure> {
+        let (udp, tcp) = (UdpSocket::bind(("127.0.0.1", 0)).await?, TcpListener::bind(("127.0.0.1", 0)).await?);
+        socket2::SockRef::from(&udp).set_recv_buffer_size(4 << 20)?;
+        let targets = Self { udp: udp.local_addr()?, tcp: tcp.local_addr()? };
+        let ledger = Arc::clone(ledger);
+        flows.spawn(async move {
+            let mut buffer = [0; 2000];
+            loop {
+                let (length, from) = udp.recv_from(&mut buffer).await?;
+                ledger.arrived.add(length);
+                udp.send_to(&buffer[..length], from).await?;
+                ledger.answered.add(length);
+            }
+        });
+        flows.spawn(async move {
+            let mut echoes = JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = tcp.accept() => {
+                        let (mut stream, _) = accepted?;
+                        echoes.spawn(async move {
+                            let (mut read, mut write) = stream.split();
+                            tokio::io::copy(&mut read, &mut write).await
+                        });
+                    }
+                    // One whose client went away without a word has an error to tell.
+                    Some(_ended) = echoes.join_next() => {}
+                }
+            }
+        });
+        Ok(targets)
+    }
+}
+
+impl Load {
+    async fn client(&self, http: Http) -> Result<Client, Failure> {
+        let client = self.subject.client(http).await?;
+        self.ledger.connections.fetch_add(1, Relaxed);
+        Ok(client)
+    }
+
+    /// The client goes; what it knows to be lost is noted.
+    fn leave(&self, client: Client) {
+        if client.http() == Http::H3 {
+            let lost = client.quinn().stats().path.lost_packets + client.overflown_datagrams();
+            self.ledger.lost.fetch_add(lost, Relaxed);
+        }
+    }
+
+    async fn udp(&self, client: &Client) -> Result<UdpTunnel, Failure> {
+        let tunnel = client.connect_udp(&self.targets.udp.ip().to_string(), self.targets.udp.port()).await?;
+        self.ledger.tunnels.fetch_add(1, Relaxed);
+        Ok(tunnel)
+    }
+
+    async fn tcp(&self, client: &Client, to: SocketAddr) -> Result<TcpTunnel, Failure> {
+        let tunnel = client.connect_tcp(&to.to_string()).await?;
+        self.ledger.tunnels.fetch_add(1, Relaxed);
+        Ok(tunnel)
+    }
+
+    async fn send(&self, tunnel: &mut UdpTunnel, payload: &[u8]) -> Result<(), Failure> {
+        tunnel.send_either(payload).await?;
+        self.ledger.sent.add(payload.len());
+        Ok(())
+    }
+
+    /// One packet there and back, unless it is lost.
+    async fn echo_udp(&self, tunnel: &mut UdpTunnel, payload: &[u8]) -> Result<(), Failure> {
+        self.send(tunnel, payload).await?;
+        if let Ok(packet) = timeout(LOST, tunnel.recv()).await {
+            self.ledger.returned.add(packet?.payload.len());
+        }
+        Ok(())
+    }
+
+    /// Bytes there and back, and the end of both directions.
+    async fn echo_tcp(&self, tunnel: &mut TcpTunnel) -> Result<(), Failure> {
+        tunnel.send(Bytes::from_static(&[7; SHORT])).await?;
+        tunnel.finish()?;
+        let came = tunnel.read_to_end(SHORT).await?.len();
+        self.carried([SHORT, came])
+    }
+
+    fn carried(&self, [out, back]: [usize; 2]) -> Result<(), Failure> {
+        if out != back {
+            return Err(format!("{back} bytes came of {out} in a TCP tunnel").into());
+        }
+        for count in &self.ledger.tcp {
+            count.fetch_add(out as u64, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A UDP tunnel at a steady rate.
+    pub(super) async fn steady(self, http: Http, length: usize, a_second: u32) -> Result<(), Failure> {
+        let client = self.client(http).await?;
+        let mut tunnel = self.udp(&client).await?;
+        let (payload, mut ticks, mut due) = (vec![1; length], ticks(TICK), 0.0);
+        while !self.stop.is_cancelled() {
+            tokio::select! {
+                biased;
+                packet = tunnel.recv() => self.ledger.returned.add(packet?.payload.len()),
+                _ = ticks.tick() => {
+                    due += f64::from(a_second) * TICK.as_secs_f64();
+                    while due >= 1.0 {
+                        due -= 1.0;
+                        self.send(&mut tunnel, &payload).await?;
+                    }
+                }
+            }
+        }
+        while let Ok(packet) = timeout(LOST, tunnel.recv()).await {
+            self.ledger.returned.add(packet?.payload.len());
+        }
+        tunnel.finish()?;
+        Self::ended(tunnel.ended().await)?;
+        self.leave(client);
+        Ok(())
+    }
+
+    /// A TCP tunnel in which as much moves as [`Self::bulk`] says, `back` to the client or out to a target.
+    pub(super) async fn bulk(self, http: Http, back: bool) -> Result<(), Failure> {
+        let client = self.client(http).await?;
+        let target = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let to = target.local_addr()?;
+        let (tunnel, accepted) = tokio::join!(self.tcp(&client, to), target.accept());
+        let (mut tunnel, (mut stream, _)) = (tunnel?, accepted?);
+        let (sent, came) = if back { self.down(&mut tunnel, &mut stream).await? } else { self.up(&mut tunnel, &mut stream).await? };
+        if sent != came {
+            return Err(format!("{came} bytes came of {sent} in a TCP tunnel").into());
+        }
+        self.ledger.tcp[usize::from(back)].fetch_add(sent, Relaxed);
+        self.leave(client);
+        Ok(())
+    }
+
+    async fn down(&self, tunnel: &mut TcpTunnel, stream: &mut TcpStream) -> Result<(u64, u64), Failure> {
+        let send = async {
+            let (mut sent, mut ticks) = (0, ticks(TICK));
+            while !self.stop.is_cancelled() {
+                ticks.tick().await;
+                let chunk = vec![3; self.bulk.load(Relaxed) as usize];
+                stream.write_all(&chunk).await?;
+                sent += chunk.len() as u64;
+            }
+            stream.shutdown().await?;
+            Ok::<_, Failure>(sent)
+        };
+        let receive = async {
+            let mut came = 0;
+            while let Some(bytes) = tunnel.recv().await? {
+                came += bytes.len() as u64;
+            }
+            tunnel.finish()?;
+            Ok(came)
+        };
+        tokio::try_join!(send, receive)
+    }
+
+    async fn up(&self, tunnel: &mut TcpTunnel, stream: &mut TcpStream) -> Result<(u64, u64), Failure> {
+        let send = async {
+            let (mut sent, mut ticks) = (0, ticks(TICK));
+            while !self.stop.is_cancelled() {
+                ticks.tick().await;
+                let chunk = Bytes::from(vec![3; self.bulk.load(Relaxed) as usize]);
+                sent += chunk.len() as u64;
+                tunnel.send(chunk).await?;
+            }
+            tunnel.finish()?;
+            Ok::<_, Failure>(sent)
+        };
+        let receive = async {
+            let (mut came, mut buffer) = (0, vec![0; 256 << 10]);
+            loop {
+                match stream.read(&mut buffer).await? {
+                    0 => return Ok(came),
+                    length => came += length as u64,
+                }
+            }
+        };
+        let ends = tokio::try_join!(send, receive)?;
+        stream.shutdown().await?;
+        Self::ended(tunnel.ended().await)?;
+        Ok(ends)
+    }
+
+    /// Tunnels on one connection that come, carry a little, and are finished, reset, or cancelled before they are answered.
+    pub(super) async fn tunnels_come_and_go(self, http: Http, apart: Duration) -> Result<(), Failure> {
+        let client = self.client(http).await?;
+        let (mut ticks, mut turn) = (ticks(apart), 0_u32);
+        while !self.stop.is_cancelled() {
+            ticks.tick().await;
+            turn += 1;
+            if turn.is_multiple_of(4) {
+                let head = client.options().udp_head(&self.targets.udp.ip().to_string(), self.targets.udp.port());
+                let mut exchange = client.request(&head).await?;
+                self.ledger.cancelled.fetch_add(1, Relaxed);
+                exchange.send.reset_as(Reset::Cancelled)?;
+                exchange.recv.stop_as(Reset::Cancelled)?;
+                continue;
+            }
+            let mut udp = self.udp(&client).await?;
+            self.echo_udp(&mut udp, &[2; 300]).await?;
+            if turn.is_multiple_of(2) {
+                udp.reset_as(Reset::Cancelled)?;
+                udp.stop_as(Reset::Cancelled)?;
+            } else {
+                udp.finish()?;
+                Self::ended(udp.ended().await)?;
+            }
+            let mut tcp = self.tcp(&client, self.targets.tcp).await?;
+            self.echo_tcp(&mut tcp).await?;
+        }
+        self.leave(client);
+        Ok(())
+    }
+
+    /// Connections that come, carry a little, and go, with their tunnels open or closed.
+    pub(super) async fn connections_come_and_go(self, apart: Duration) -> Result<(), Failure> {
+        let (mut ticks, mut turn) = (ticks(apart), 0_usize);
+        while !self.stop.is_cancelled() {
+            ticks.tick().await;
+            turn += 1;
+            let client = self.client([Http::H3, Http::H2][turn % 2]).await?;
+            let (mut udp, mut tcp) = (self.udp(&client).await?, self.tcp(&client, self.targets.tcp).await?);
+            self.echo_udp(&mut udp, &[4; 1000]).await?;
+            self.echo_tcp(&mut tcp).await?;
+            if turn.is_multiple_of(3) {
+                udp.finish()?;
+                Self::ended(udp.ended().await)?;
+            }
+            self.leave(client);
+        }
+        Ok(())
+    }
+
+    /// A client that changes its address again and again, both kinds of tunnel open.
+    pub(super) async fn moving(self, every: Duration) -> Result<(), Failure> {
+        let client = self.client(Http::H3).await?;
+        let (mut udp, mut ticks) = (self.udp(&client).await?, ticks(every / 10));
+        for turn in 1_u32.. {
+            ticks.tick().await;
+            self.echo_udp(&mut udp, &[5; 700]).await?;
+            if turn.is_multiple_of(10) {
+                client.rebind()?;
+                self.ledger.moves.fetch_add(1, Relaxed);
+                let mut tcp = self.tcp(&client, self.targets.tcp).await?;
+                self.echo_tcp(&mut tcp).await?;
+            }
+            if self.stop.is_cancelled() {
+                break;
+            }
+        }
+        udp.finish()?;
+        Self::ended(udp.ended().await)?;
+        self.leave(client);
+        Ok(())
+    }
+
+    /// A tunnel has to end as it was asked to.
+    fn ended(end: StreamEnd) -> Result<(), Failure> {
+        if end == StreamEnd::Finished { Ok(()) } else { Err(format!("a tunnel that was finished ended otherwise: {end}").into()) }
+    }
+}
+
+fn ticks(apart: Duration) -> Interval {
+    let mut ticks = interval(apart);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Between two portions of what is sent at a rate.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
+/// A packet that has not come by now is lost.
+const LOST: Duration = Duration::from_secs(2);
+
+/// Bytes of a short TCP tunnel, each way.
+const SHORT: usize = 1000;
