@@ -41,7 +41,7 @@ use crate::{
 #[expect(dead_code, reason = "nothing moves here")]
 mod emulator;
 
-use emulator::{Conditions, Path};
+use emulator::{Conditions, Path, Tally};
 
 /// A congestion controller of quinn's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -118,6 +118,8 @@ struct Outcome {
     p99: f64,
     /// Milliseconds until the first [`BEGINNING`] bytes were there.
     beginning: f64,
+    /// Of the packets towards the client, those that found the path's queue full.
+    overflow: f64,
 }
 
 /// Everything about one controller on one path.
@@ -131,23 +133,24 @@ struct Row {
 /// Drives all paths and prints the table.
 pub(crate) async fn measure(ground: &Ground<'_>, arguments: &Arguments) -> Result<(), Failure> {
     let mut rows = Vec::new();
-    for megabits in if arguments.quick { &[10][..] } else { &[10, 100] } {
-        for trip in [20, 100] {
+    let (rates, trips) = if arguments.quick { (&[10][..], &[20][..]) } else { (&[10, 100][..], &[20, 100][..]) };
+    for megabits in rates {
+        for trip in trips {
             for loss in [0, 1] {
-                let line = Line { trip, megabits: *megabits, loss };
+                let line = Line { trip: *trip, megabits: *megabits, loss };
                 rows.extend([Controller::Cubic, Controller::Bbr].map(|controller| Row { line, controller, relay: vec![], direct: vec![] }));
             }
         }
     }
     for round in 1..=arguments.runs() {
-        for (megabits, at_once) in [(10, usize::MAX), (100, 2)] {
+        for (megabits, at_once) in [(10, if arguments.quick { 2 } else { 16 }), (100, 2)] {
             let ours = rows.iter().enumerate().filter(|(_, row)| row.line.megabits == megabits);
             let trials: Vec<_> = ours.flat_map(|(at, _)| [(at, On::Relay), (at, On::Floor(Floor::Quinn))]).collect();
             let trials: Vec<_> = stream::iter(trials.into_iter().map(|(at, on)| {
                 let Row { line, controller, .. } = rows[at];
                 async move { (at, on, download(ground, on, line, controller, round, arguments.quick).await) }
             }))
-            .buffered(at_once.min(rows.len() * 2))
+            .buffered(at_once)
             .collect()
             .await;
             for (at, on, outcome) in trials {
@@ -155,12 +158,13 @@ pub(crate) async fn measure(ground: &Ground<'_>, arguments: &Arguments) -> Resul
                 let outcome = outcome.map_err(|error| format!("{line}, {}, {on:?}: {error}", controller.name()))?;
                 let (list, name) = if on == On::Relay { (&mut rows[at].relay, "relay") } else { (&mut rows[at].direct, "direct") };
                 list.push(outcome);
-                let Outcome { goodput, p50, p99, beginning } = outcome;
+                let Outcome { goodput, p50, p99, beginning, overflow } = outcome;
                 writeln!(
                     std::io::stderr(),
-                    "{round}/{} {line}, {:<5} {name:<6} {goodput:>5.1} Mbit/s, delay + {p50:.1} / {p99:.1} ms, beginning {beginning:.0} ms",
+                    "{round}/{} {line}, {:<5} {name:<6} {goodput:>5.1} Mbit/s, delay + {p50:.1} / {p99:.1} ms, beginning {beginning:.0} ms, {:.2} % overflow",
                     arguments.runs(),
-                    controller.name()
+                    controller.name(),
+                    overflow * 100.0
                 )?;
             }
         }
@@ -228,6 +232,8 @@ async fn download(ground: &Ground<'_>, on: On, line: Line, controller: Controlle
         (transfer, pings) = tokio::join!(receive_all(started, span, receive), ping(&mut wire, started + span));
         _endpoint = endpoint;
     }
+    let Tally { passed, lost, no_room, .. } = path.tally().1;
+    let overflow = no_room as f64 / (passed + lost + no_room) as f64;
     let ((bytes, beginning), mut trips) = (transfer?, pings?);
     if trips.is_empty() {
         return Err(format!("no small packet came back within {:?}", begun.elapsed()).into());
@@ -235,7 +241,7 @@ async fn download(ground: &Ground<'_>, on: On, line: Line, controller: Controlle
     trips.sort_by(f64::total_cmp);
     let own = line.trip as f64;
     let at = |percent: usize| trips[(trips.len() - 1) * percent / 100] - own;
-    Ok(Outcome { goodput: bytes as f64 * 8.0 / 1e6 / span.as_secs_f64(), p50: at(50), p99: at(99), beginning })
+    Ok(Outcome { goodput: bytes as f64 * 8.0 / 1e6 / span.as_secs_f64(), p50: at(50), p99: at(99), beginning, overflow })
 }
 
 /// Bytes that came until `span` was over, and the milliseconds that the first of them took.
@@ -286,12 +292,12 @@ fn ms(span: Duration) -> f64 {
 type Style = (&'static str, [&'static str; 3]);
 
 const PLAIN: Style = (
-    "path                          controller   goodput, Mbit/s: relay, direct, ×      delay + p50 / p99, ms: relay, direct      first 256 kB, ms\n",
+    "path                                    goodput, Mbit/s: relay, direct, ×   delay + p50 / p99, ms: relay, direct   first 256 kB, ms   lost in the queue, %\n",
     ["", "   ", ""],
 );
 const MARKDOWN: Style = (
-    "| path | | goodput, Mbit/s | direct | × direct | added delay, p50 / p99 ms | direct | first 256 kB, ms | direct |\n\
-     | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    "| path | | goodput, Mbit/s | direct | × direct | added delay, p50 / p99 ms | direct | first 256 kB, ms | direct | lost in the queue, % |\n\
+     | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     ["| ", " | ", " |"],
 );
 
@@ -304,6 +310,7 @@ fn table(rows: &[Row], (head, [open, between, close]): Style) -> String {
             p50: median(outcomes, |one| one.p50),
             p99: median(outcomes, |one| one.p99),
             beginning: median(outcomes, |one| one.beginning),
+            overflow: median(outcomes, |one| one.overflow),
         });
         let delay = |outcome: Outcome| format!("{:.1} / {:.1}", outcome.p50, outcome.p99);
         let cells = [
@@ -316,6 +323,7 @@ fn table(rows: &[Row], (head, [open, between, close]): Style) -> String {
             format!("{:>13}", delay(other)),
             format!("{:>4.0}", one.beginning),
             format!("{:>4.0}", other.beginning),
+            format!("{:>4.1}", one.overflow * 100.0),
         ];
         let cells = cells.map(|cell| if open.is_empty() { cell } else { cell.trim().to_owned() });
         table += &format!("{open}{}{close}\n", cells.join(between));
@@ -332,7 +340,7 @@ fn median(outcomes: &[Outcome], figure: impl Fn(&Outcome) -> f64) -> f64 {
 fn write_json(path: &File, rows: &[Row]) -> Result<(), Failure> {
     let rows = rows.iter().map(|row| {
         let outcomes = |outcomes: &[Outcome]| {
-            let one = |one: &Outcome| json!({ "goodput": one.goodput, "p50": one.p50, "p99": one.p99, "beginning": one.beginning });
+            let one = |one: &Outcome| json!({ "goodput": one.goodput, "p50": one.p50, "p99": one.p99, "beginning": one.beginning, "overflow": one.overflow });
             outcomes.iter().map(one).collect::<Vec<_>>()
         };
         json!({

@@ -48,7 +48,7 @@ pub(super) fn judge(ledger: &Ledger, seen: &Seen, looks: &[Look], quick: bool) -
 
     for (what, of, slack, show) in [
         ("queues: packets on their way", (|look: &Look| look.on_their_way) as fn(&Look) -> f64, SLACK_PACKETS, plain as fn(f64) -> String),
-        ("queues: bytes in the kernel", |look: &Look| look.queued, SLACK_BYTES, mib),
+        ("queues: bytes in UDP sockets", |look: &Look| look.queued, SLACK_BYTES, mib),
     ] {
         let quarter = looks.len() / 4;
         let (before, last) = (median(&looks[quarter..2 * quarter], of), median(&looks[looks.len() - quarter..], of));
@@ -74,8 +74,8 @@ pub(super) fn judge(ledger: &Ledger, seen: &Seen, looks: &[Look], quick: bool) -
         add(what, found.to_string(), exactly(asked, most), (asked..=most).contains(&found));
     }
 
-    // Every change of address may cost the packets on their way; a packet of QUIC that is lost takes as many datagrams with it as it holds.
-    let may_miss = seen.kernel_dropped + ledger.moves.load(Relaxed) + ledger.lost.load(Relaxed);
+    // A packet of QUIC that is lost takes as many datagrams with it as it holds; a change of address may cost the one that is on its way.
+    let may_miss = (seen.kernel_dropped + ledger.lost.load(Relaxed)) * PER_PACKET + ledger.moves.load(Relaxed);
     let [sent, arrived, answered, returned] = [&ledger.sent, &ledger.arrived, &ledger.answered, &ledger.returned].map(Count::now);
     let carried = |way| ["udp_packets_total", "udp_bytes_total"].map(|name| seen.sum(name, Some(("way", way))));
     let dropped = |way| seen.sum("udp_dropped_total", Some(("way", way)));
@@ -88,14 +88,9 @@ pub(super) fn judge(ledger: &Ledger, seen: &Seen, looks: &[Look], quick: bool) -
     ] {
         let [packets, bytes] = [0, 1].map(|at| one[at].cast_signed() - other[at].cast_signed());
         let missing = packets - dropped.cast_signed();
-        let fits = (0..=(may_miss * PER_PACKET).cast_signed()).contains(&missing) && (0..=packets * LARGEST).contains(&bytes);
+        let fits = (0..=may_miss.cast_signed()).contains(&missing) && (0..=packets * LARGEST).contains(&bytes);
         let dropped = if dropped == 0 { String::new() } else { format!(" + {dropped}") };
-        add(
-            what,
-            format!("{} = {}{dropped}, {missing} missing", one[0], other[0]),
-            format!("0 to {} missing", may_miss * PER_PACKET),
-            fits,
-        );
+        add(what, format!("{} = {}{dropped}, {missing} missing", one[0], other[0]), format!("0 to {may_miss} missing"), fits);
     }
     for (what, way, carried) in [("TCP out: bytes", "out", &ledger.tcp[0]), ("TCP back: bytes", "back", &ledger.tcp[1])] {
         let (relayed, carried) = (seen.sum("tcp_bytes_total", Some(("way", way))), carried.load(Relaxed));
@@ -161,7 +156,7 @@ const GROWTH_QUICK: f64 = 8.0 * 1_048_576.0;
 
 /// Queues may be so much longer at the end than twice what they were: a busy machine stops for a moment.
 const SLACK_PACKETS: f64 = 256.0;
-const SLACK_BYTES: f64 = 1_048_576.0;
+const SLACK_BYTES: f64 = 524_288.0;
 
 /// Datagrams in a packet at most, and payload of a datagram at most, as this load sends them.
 const PER_PACKET: u64 = 9;
