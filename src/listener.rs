@@ -5,6 +5,7 @@ pub mod hello;
 mod pace;
 pub mod quic;
 mod socket;
+pub mod spare;
 pub mod tcp;
 
 pub use hello::Seen;

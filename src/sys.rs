@@ -74,6 +74,16 @@ pub fn send(socket: &UdpSocket, payloads: &[Bytes]) -> Sent {
     sent
 }
 
+/// Bytes of memory this process may use: the machine's, or less where its control group says so. `None` where the system does not tell.
+pub fn memory() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let machine = machine.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10;
+    // The root of what a container sees; a service's own group lies deeper, and is the operator's to know.
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let group = group.iter().find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());
+    Some(machine.min(group.unwrap_or(u64::MAX)))
+}
+
 /// Whether a socket error means that the target cannot be reached at all (RFC 9298 §3.1): a port or host that is not there, or no route.
 /// Every other error costs its packet only.
 pub fn is_fatal(error: &io::Error) -> bool {

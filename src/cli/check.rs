@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     certs::{Identity, Serving, facts::utc},
-    config::{Config, file::Settings},
+    config::{Config, file::Settings, memory::bytes},
+    sys,
 };
 
 /// Checks the configuration and the certificate it names; with `--show` prints it, with `--health` asks the running relay.
@@ -20,6 +21,9 @@ pub fn run(arguments: &CheckArguments, now: SystemTime) -> Result<(), Failure> {
     let meant = settings.finish()?;
     if arguments.show {
         print(&meant.show())?;
+        if let Some(warning) = sys::memory().and_then(|memory| too_much(&meant.config, memory)) {
+            say(warning);
+        }
     }
     let serving = Serving::load(&meant.config)?;
     serving.check(now)?;
@@ -33,6 +37,17 @@ pub fn run(arguments: &CheckArguments, now: SystemTime) -> Result<(), Failure> {
     }
     say(summary(&meant.config, serving.identities()));
     Ok(())
+}
+
+/// Whether clients within the limits could need more than the machine's `memory`.
+fn too_much(config: &Config, memory: u64) -> Option<String> {
+    let (connections, tunnels) = config.limits_that_fit(memory)?;
+    let worst = config.worst_case_memory().total;
+    Some(format!(
+        "warning: at worst {}, and this machine has {}: `limits.connections = {connections}` with `limits.tunnels = {tunnels}` would fit",
+        bytes(worst),
+        bytes(memory),
+    ))
 }
 
 fn summary(config: &Config, identities: &[Identity]) -> String {
@@ -58,3 +73,20 @@ fn count(number: usize, of: &str) -> String {
 
 /// Beneath the help of `check`.
 pub const HELP: &str = "Example: masque-relay check --config relay.toml --show";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_beyond_the_machine_are_warned_of() {
+        let mut config = Config { workers: 2, ..Config::default() };
+        assert_eq!(too_much(&config, 1 << 50), None);
+        let warning = too_much(&config, 8 << 30).unwrap();
+        let wanted =
+            "warning: at worst 1.2 TiB, and this machine has 8 GiB: `limits.connections = 45` with `limits.tunnels = 455` would fit";
+        assert_eq!(warning, wanted);
+        (config.limits.connections, config.limits.tunnels) = (2, 2);
+        assert_eq!(too_much(&config, 8 << 30), None);
+    }
+}

@@ -12,10 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::{
     Admin, Config,
     keys::{KEYS, Key, allowed_cpus},
-    memory::{
-        CONNECTION_STATE, DATAGRAMS_IN, DATAGRAMS_OUT, EARLY_DATAGRAMS, HEAD, HEADS, KEPT_HALVES, RECEIVE_WINDOW, SEND_WINDOW, STALLED,
-        STREAM_WINDOW, WORKER, bytes,
-    },
+    memory::{Part, TUNNEL, WORKER, bytes, sum},
     values::unknown,
 };
 
@@ -238,26 +235,28 @@ impl Meant {
     fn show_memory(&self) -> String {
         let Config { limits, workers, .. } = &self.config;
         let worst = self.config.worst_case_memory();
+        let parts =
+            |parts: &[Part]| parts.iter().map(|part| format!("#     {:<10} {}\n", bytes(part.bytes), part.what)).collect::<String>();
+        let tunnels = Part { what: format!("tunnels: {} × {}", limits.tunnels_per_connection, bytes(TUNNEL)), bytes: worst.tunnels };
         format!(
-            "\n# worst-case memory: {}, kernel buffers not counted\n\
-             #   = {} connections × {} + {} tunnels × {} + {workers} workers × {}\n\
-             #   a connection: windows ({} + {STALLED} × {}) × {KEPT_HALVES} / 2 + {}, datagrams {} + {} + {}, {HEADS} heads × {}, state {}\n\
-             #   (before it has authenticated: {} in all)\n",
-            bytes(worst.total),
+            "\n# worst-case memory, kernel buffers not counted\n\
+             #   a connection that has not authenticated: {}\n{}\
+             #   as many as one address may have, {}: {}\n\
+             #   a connection that has: {}\n{}{}\
+             #   all: {} connections × {} + {} tunnels × {} + {workers} workers × {} = {}\n",
+            bytes(sum(&worst.before)),
+            parts(&worst.before),
+            limits.unauthenticated_per_source,
+            bytes(worst.address),
+            bytes(sum(&worst.connection).saturating_add(worst.tunnels)),
+            parts(&worst.connection),
+            parts(&[tunnels]),
             limits.connections,
-            bytes(worst.connection),
+            bytes(sum(&worst.connection)),
             limits.tunnels,
-            bytes(worst.tunnel),
+            bytes(TUNNEL),
             bytes(WORKER),
-            bytes(RECEIVE_WINDOW),
-            bytes(STREAM_WINDOW),
-            bytes(SEND_WINDOW),
-            bytes(DATAGRAMS_IN),
-            bytes(DATAGRAMS_OUT),
-            bytes(EARLY_DATAGRAMS),
-            bytes(HEAD),
-            bytes(CONNECTION_STATE),
-            bytes(worst.before),
+            bytes(worst.total),
         )
     }
 }

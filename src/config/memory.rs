@@ -32,45 +32,104 @@ pub const HEADS: u64 = 64;
 pub const HEAD: u64 = 16 << 10;
 /// What an idle connection costs: quinn's state for the most part.
 pub const CONNECTION_STATE: u64 = 64 << 10;
-/// What a tunnel holds besides the windows: a chunk of TCP or a short queue of UDP on the way back, on HTTP/2 as much unsent, and its state.
-pub const TUNNEL: u64 = STREAM_UNSENT + ((64 + 8) << 10);
+/// Packets of targets that wait behind the datagrams that wait to be sent.
+pub const PACKETS_BACK: u64 = 512;
+/// The largest of them: no path that is tried carries more (QUIC's MTU is 1,452 at most).
+pub const PACKET: u64 = 1500;
+/// What is kept of such a packet, beside its bytes.
+const PACKET_STATE: u64 = 100;
+/// Bytes a TCP tunnel holds in hand, each way.
+pub const CHUNK: u64 = 64 << 10;
+/// Bytes of whole capsules that wait for a client that does not read.
+pub const CAPSULES: u64 = 64 << 10;
+/// The state of a tunnel.
+pub const TUNNEL_STATE: u64 = 8 << 10;
+/// What a tunnel holds besides the windows, at most: a UDP tunnel by capsules. They wait in a buffer of one and a half times [`CAPSULES`] and as much as a
+/// half in what is noted of each (for empty packets), one may be half written and one half read, each as large as a UDP packet, and HTTP/2 holds some
+/// unsent. A TCP tunnel has a chunk each way.
+pub const TUNNEL: u64 = CAPSULES * 3 / 2 + CAPSULES + 2 * (64 << 10) + STREAM_UNSENT + TUNNEL_STATE;
 /// A worker's receive arenas.
 pub const WORKER: u64 = 8 << 20;
 
 /// The worst that clients within the limits can make the relay hold, in bytes. The kernel's socket buffers are not counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorstCase {
-    /// One connection before its first authenticated request.
-    pub before: u64,
-    /// One authenticated connection that fills every window, buffer and head.
-    pub connection: u64,
-    /// One tunnel, besides.
-    pub tunnel: u64,
+    /// One connection before its first authenticated request, in its parts.
+    pub before: Vec<Part>,
+    /// All that one address may have of these.
+    pub address: u64,
+    /// One authenticated connection that fills every window, buffer and head, without its tunnels, in its parts.
+    pub connection: Vec<Part>,
+    /// The tunnels that one connection may have, besides.
+    pub tunnels: u64,
     /// Everything.
     pub total: u64,
 }
 
+/// A part of the worst case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it is, and how it is computed.
+    pub what: String,
+    /// How much it is.
+    pub bytes: u64,
+}
+
+impl Part {
+    fn new(what: &str, bytes: u64) -> Self {
+        Self { what: what.into(), bytes }
+    }
+}
+
+/// The sum of parts.
+pub fn sum(parts: &[Part]) -> u64 {
+    parts.iter().map(|part| part.bytes).sum()
+}
+
 impl Config {
-    /// What the limits allow in the worst case:
-    ///
-    /// ```text
-    /// before     = 64 KiB × 2.5 window + 1 MiB + 64 KiB + 64 KiB datagrams + 16 heads × 16 KiB + 64 KiB state
-    /// connection = (16 MiB + 4 × 8 MiB) × 2.5 + 8 MiB windows + 1 MiB + 64 KiB + 64 KiB datagrams + 64 heads × 16 KiB + 64 KiB state
-    /// total      = limits.connections × connection + limits.tunnels × 136 KiB + workers × 8 MiB
-    /// ```
-    ///
-    /// All connections count as authenticated: those that are not hold less. HTTP/2 has the same windows and no datagrams; its buffers for TLS and frames
-    /// (0.3 MiB) are less than those.
+    /// What the limits allow in the worst case. All connections count as authenticated in the total: those that are not hold less. HTTP/2 has the same
+    /// windows and no datagrams; its buffers for TLS and frames (0.3 MiB) are less than those.
     pub fn worst_case_memory(&self) -> WorstCase {
-        let datagrams = DATAGRAMS_IN + DATAGRAMS_OUT + EARLY_DATAGRAMS;
-        let before = WINDOW_BEFORE * KEPT_HALVES / 2 + datagrams + HEADS_BEFORE * HEAD + CONNECTION_STATE;
-        let connection =
-            (RECEIVE_WINDOW + STALLED * STREAM_WINDOW) * KEPT_HALVES / 2 + SEND_WINDOW + datagrams + HEADS * HEAD + CONNECTION_STATE;
+        let limits = &self.limits;
+        let window = format!("receive window: {} × {KEPT_HALVES} / 2", bytes(WINDOW_BEFORE));
+        let windows = format!("receive windows: ({} + {STALLED} × {}) × {KEPT_HALVES} / 2", bytes(RECEIVE_WINDOW), bytes(STREAM_WINDOW));
+        let datagrams = Part::new(
+            &format!("datagrams: {} in, {} out, {} early", bytes(DATAGRAMS_IN), bytes(DATAGRAMS_OUT), bytes(EARLY_DATAGRAMS)),
+            DATAGRAMS_IN + DATAGRAMS_OUT + EARLY_DATAGRAMS,
+        );
+        let heads = |count: u64| Part::new(&format!("heads: {count} × {}", bytes(HEAD)), count * HEAD);
+        let state = Part::new("state", CONNECTION_STATE);
+        let before = vec![Part::new(&window, WINDOW_BEFORE * KEPT_HALVES / 2), datagrams.clone(), heads(HEADS_BEFORE), state.clone()];
+        let connection = vec![
+            Part::new(&windows, (RECEIVE_WINDOW + STALLED * STREAM_WINDOW) * KEPT_HALVES / 2),
+            Part::new("send window", SEND_WINDOW),
+            datagrams,
+            Part::new(&format!("packets back: {PACKETS_BACK} × {} B", PACKET + PACKET_STATE), PACKETS_BACK * (PACKET + PACKET_STATE)),
+            heads(HEADS),
+            state,
+        ];
         let times = |count: usize, each: u64| each.saturating_mul(count as u64);
-        let total = times(self.limits.connections, connection)
-            .saturating_add(times(self.limits.tunnels, TUNNEL))
+        let total = times(limits.connections, sum(&connection))
+            .saturating_add(times(limits.tunnels, TUNNEL))
             .saturating_add(times(self.workers, WORKER));
-        WorstCase { before, connection, tunnel: TUNNEL, total }
+        WorstCase {
+            address: times(limits.unauthenticated_per_source, sum(&before)),
+            tunnels: times(limits.tunnels_per_connection, TUNNEL),
+            before,
+            connection,
+            total,
+        }
+    }
+
+    /// `limits.connections` and `limits.tunnels`, lowered alike until the worst case is three quarters of `memory` bytes; `None` where it fits.
+    pub fn limits_that_fit(&self, memory: u64) -> Option<(usize, usize)> {
+        let (worst, workers) = (self.worst_case_memory(), WORKER.saturating_mul(self.workers as u64));
+        if worst.total <= memory {
+            return None;
+        }
+        let (room, needed) = ((memory / 4 * 3).saturating_sub(workers), (worst.total - workers).max(1));
+        let lowered = |limit: usize| (limit as u128 * u128::from(room) / u128::from(needed)).max(1) as usize;
+        Some((lowered(self.limits.connections), lowered(self.limits.tunnels)))
     }
 }
 
@@ -95,18 +154,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_limit_moves_the_total() {
+    fn every_limit_moves_what_it_limits() {
         let base = Config::default();
-        let total = base.worst_case_memory().total;
-        let mut more = base.clone();
-        more.limits.connections += 1;
-        assert_eq!(more.worst_case_memory().total, total + base.worst_case_memory().connection);
-        let mut more = base.clone();
-        more.limits.tunnels += 1;
-        assert_eq!(more.worst_case_memory().total, total + TUNNEL);
-        let mut more = base;
-        more.workers += 1;
-        assert_eq!(more.worst_case_memory().total, total + WORKER);
+        let worst = base.worst_case_memory();
+        let more = |change: fn(&mut Config)| {
+            let mut more = base.clone();
+            change(&mut more);
+            more.worst_case_memory()
+        };
+        assert_eq!(more(|config| config.limits.connections += 1).total, worst.total + sum(&worst.connection));
+        assert_eq!(more(|config| config.limits.tunnels += 1).total, worst.total + TUNNEL);
+        assert_eq!(more(|config| config.workers += 1).total, worst.total + WORKER);
+        assert_eq!(more(|config| config.limits.tunnels_per_connection += 1).tunnels, worst.tunnels + TUNNEL);
+        assert_eq!(more(|config| config.limits.unauthenticated_per_source += 1).address, worst.address + sum(&worst.before));
     }
 
     #[test]
@@ -114,6 +174,24 @@ mod tests {
         let mut config = Config::default();
         config.limits.connections = usize::MAX;
         assert_eq!(config.worst_case_memory().total, u64::MAX);
+        assert!(config.limits_that_fit(8 << 30).is_some());
+    }
+
+    #[test]
+    fn limits_that_fit_fit() {
+        let mut config = Config::default();
+        for memory in [512 << 20, 8 << 30, 1 << 40] {
+            let (connections, tunnels) = config.limits_that_fit(memory).unwrap();
+            assert!(connections < config.limits.connections && tunnels < config.limits.tunnels);
+            let mut lower = config.clone();
+            (lower.limits.connections, lower.limits.tunnels) = (connections, tunnels);
+            let total = lower.worst_case_memory().total;
+            assert!(total <= memory && total > memory / 2, "{total} of {memory}");
+            assert_eq!(lower.limits_that_fit(memory), None);
+        }
+        config.limits.connections = 1;
+        config.limits.tunnels = 1;
+        assert_eq!(config.limits_that_fit(1 << 30), None);
     }
 
     #[test]

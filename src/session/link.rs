@@ -3,7 +3,10 @@
 use std::{
     borrow::Cow,
     ops::Deref,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use crate::{
@@ -18,13 +21,14 @@ use crate::{
 pub(super) struct Link {
     quinn: quinn::Connection,
     closed: Arc<OnceLock<(u64, Cow<'static, str>)>>,
+    writes: Arc<AtomicU64>,
     log: Arc<Log>,
 }
 
 impl Link {
     pub(super) fn new(quinn: quinn::Connection, log: Arc<Log>) -> Self {
         log.meter(meter(quinn.clone()));
-        Self { quinn, closed: Arc::default(), log }
+        Self { quinn, closed: Arc::default(), writes: Arc::default(), log }
     }
 
     /// Notes something in the connection's record: of a stream, or 0.
@@ -35,6 +39,16 @@ impl Link {
     /// The connection's record.
     pub(super) const fn log(&self) -> &Arc<Log> {
         &self.log
+    }
+
+    /// quinn has taken bytes of a stream, which it sends behind all datagrams.
+    pub(super) fn wrote(&self) {
+        self.writes.fetch_add(1, Relaxed);
+    }
+
+    /// How often it has.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(Relaxed)
     }
 
     /// Closes the connection with an HTTP/3 code; the first reason stands.

@@ -129,7 +129,7 @@ async fn out(read: &mut impl ClientRead, target: &WriteHalf<'_>, progress: &Prog
                     read.consumed(written);
                     progress.moved(&progress.bytes_out, written);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => room(read, target).await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => room(read, target, &mut chunks).await?,
                 Err(error) => return Err(Ended::TargetLost(error)),
             }
         }
@@ -139,12 +139,18 @@ async fn out(read: &mut impl ClientRead, target: &WriteHalf<'_>, progress: &Prog
     }
 }
 
-/// Waits until the target takes more.
-async fn room(read: &mut impl ClientRead, target: &WriteHalf<'_>) -> Result<(), Ended> {
+/// Waits until the target takes more of `chunks`.
+async fn room(read: &mut impl ClientRead, target: &WriteHalf<'_>, chunks: &mut VecDeque<Bytes>) -> Result<(), Ended> {
     let ready = if let Ok(ready) = timeout(STALL, target.writable()).await {
         ready
     } else {
         read.stalled(true);
+        // A chunk keeps all that was received with it: for a wait of any length it is copied.
+        let joined = chunks.drain(..).fold(BytesMut::new(), |mut joined, chunk| {
+            joined.extend_from_slice(&chunk);
+            joined
+        });
+        chunks.push_back(joined.freeze());
         let ready = target.writable().await;
         read.stalled(false);
         ready

@@ -1,6 +1,8 @@
 //! Clients that want the relay's memory: each attack is ridden against a relay of its own process, whose largest RSS is printed and has a bound,
 //! while a client that behaves is served beside it.
 
+mod worst;
+
 use std::{net::Ipv4Addr, sync::atomic::Ordering::Relaxed};
 
 use bytes::Bytes;

@@ -83,3 +83,6 @@ mod faults;
 
 #[cfg(test)]
 mod workers;
+
+#[cfg(test)]
+mod fairness;

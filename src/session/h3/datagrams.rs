@@ -10,9 +10,11 @@
 //! 1. *Nothing waits on the way out*: what has no tunnel is held within bounds or dropped, and counted.
 //! 2. *Early datagrams are kept*: 8 for a request that is not answered yet, 8 for at most 100 ms for a stream that is not open yet, 64 KiB in all.
 //! 3. *A busy flow costs the others nothing*: on the way back each has its own short queue, its oldest packet is dropped first, and they take turns.
-//! 4. *The connection ends only where RFC 9297 says so*: a datagram without a quarter stream ID, or one for a stream the client may not open.
+//! 4. *Datagrams leave streams their half*: quinn sends them first, so they are held back while streams wait ([`budget`]).
+//! 5. *The connection ends only where RFC 9297 says so*: a datagram without a quarter stream ID, or one for a stream the client may not open.
 
 mod back;
+mod budget;
 mod table;
 
 use std::sync::{

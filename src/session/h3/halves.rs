@@ -71,12 +71,21 @@ impl SendHalf {
 
     /// Sends all of `bytes`, as flow control allows. Not cancel safe.
     pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Ended> {
-        self.stream.write_chunk(bytes).await.map_err(|error| self.write_ended(&error))
+        let mut left = [bytes];
+        while !left[0].is_empty() {
+            self.stream.write_chunks(&mut left).await.map_err(|error| self.write_ended(&error))?;
+            self.link.wrote();
+        }
+        Ok(())
     }
 
     /// Sends as much of `bytes` as there is room for now; the rest stays.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, Ended>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes).map_err(|error| self.write_ended(&error))
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes).map_err(|error| self.write_ended(&error));
+        if written.is_ready() {
+            self.link.wrote();
+        }
+        written
     }
 
     /// A clean end.

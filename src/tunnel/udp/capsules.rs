@@ -23,6 +23,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::Flow;
 use crate::{
+    config::memory,
     ended::Ended,
     fault::{Fault, UNREGISTERED},
     metrics::{Loss, Way},
@@ -31,12 +32,12 @@ use crate::{
 
 /// Bytes of whole capsules that wait, and that one write is made of: some fifty full packets, as on the way back by datagrams. More would only be
 /// delay.
-const QUEUED: usize = 64 * 1024;
+const QUEUED: usize = memory::CAPSULES as usize;
 
 /// What goes in front of each capsule: the framing of the HTTP version for so many bytes.
 pub type Framing = fn(usize, &mut Vec<u8>);
 
-/// The buffer they wait in: larger, so that the dropped ones at its front are not moved over at every packet.
+/// The buffer they wait in ([`memory::TUNNEL`] counts it): larger, so that the dropped ones at its front are not moved over at every packet.
 const BUFFER: usize = QUEUED * 3 / 2;
 
 /// The capsules of one tunnel that are not written yet.
@@ -50,12 +51,13 @@ pub struct CapsuleQueue {
     units: VecDeque<Unit>,
 }
 
+/// Small, since an empty packet has one too.
 #[derive(Clone, Copy, Debug)]
 struct Unit {
     /// Bytes with framing.
-    length: usize,
+    length: u32,
     /// Bytes of the UDP payload.
-    payload: u64,
+    payload: u16,
 }
 
 /// A capsule that is half written.
@@ -107,7 +109,7 @@ impl CapsuleQueue {
             for part in [&framing, &header, payload] {
                 self.whole.extend_from_slice(part);
             }
-            self.units.push_back(Unit { length, payload: payload.len() as u64 });
+            self.units.push_back(Unit { length: length as u32, payload: payload.len() as u16 });
         }
         if open {
             self.flush_now(flow, &mut write);
@@ -169,6 +171,7 @@ impl CapsuleQueue {
         while written > 0
             && let Some(Unit { length, payload }) = self.units.pop_front()
         {
+            let (length, payload) = (length as usize, payload.into());
             let bytes = self.whole.split_to(length);
             if length > written {
                 // Copied: a slice would keep the whole buffer beside the next one.
@@ -195,7 +198,7 @@ impl CapsuleQueue {
         while self.whole.len() + length > QUEUED
             && let Some(oldest) = self.units.pop_front()
         {
-            self.whole.advance(oldest.length);
+            self.whole.advance(oldest.length as usize);
             flow.dropped(Way::Back, Loss::Unread, 1);
         }
     }

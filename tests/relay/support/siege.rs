@@ -43,7 +43,12 @@ pub(crate) struct Siege {
 
 impl Siege {
     pub(crate) async fn start() -> Self {
-        let relay = RelayProcess::start("timeouts.head = \"1m\"\ntimeouts.authenticate = \"1m\"\n");
+        Self::start_with("").await
+    }
+
+    /// The same with further lines of configuration.
+    pub(crate) async fn start_with(more: &str) -> Self {
+        let relay = RelayProcess::start(&format!("timeouts.head = \"1m\"\ntimeouts.authenticate = \"1m\"\n{more}"));
         let idle_descriptors = relay.descriptors();
         let (echo, udp_echo) = (TcpEcho::start().await, UdpTarget::echo().await);
         let neighbour = relay.client().await;
@@ -86,8 +91,9 @@ impl Siege {
         Path::start(self.relay.address(), 1, Conditions::default(), Conditions::default()).await.unwrap()
     }
 
-    /// The end of the attack: the neighbour is served, and the relay has never held more than `most` MiB above what it held before.
-    pub(crate) async fn lifted(mut self, attack: impl Sized, most: u64) {
+    /// The end of the attack: the neighbour is served, and the relay has never held more than `most` MiB above what it held before. Gives what it held,
+    /// KiB.
+    pub(crate) async fn lifted(mut self, attack: impl Sized, most: u64) -> u64 {
         self.beaten_off(attack).await;
         let peak = self.relay.memory().peak;
         drop((self.tcp, self.udp, self.neighbour));
@@ -96,6 +102,7 @@ impl Siege {
         println!("RSS of the relay's process: {before} KiB before, {peak} KiB at most (+{} KiB), {after} KiB after", peak - before);
         assert!(peak - before <= most << 10, "{} KiB more than before the attack: {most} MiB were allowed", peak - before);
         self.relay.finish().await;
+        peak - before
     }
 
     /// The neighbour is served under the attack and after it, and nothing is held for the attackers any more.
@@ -179,9 +186,14 @@ impl Flood {
 
     /// Waits until nothing has moved for half a second: it is held back everywhere, or over.
     pub(crate) async fn at_rest(&self) {
+        self.at_rest_for(10).await;
+    }
+
+    /// The same for so many twentieths of a second: on a path that loses packets it may pause in between.
+    pub(crate) async fn at_rest_for(&self, twentieths: u32) {
         let (mut last, mut still) = (0, 0);
         let mut ticks = interval(Duration::from_millis(50));
-        while still < 10 {
+        while still < twentieths {
             ticks.tick().await;
             let now = self.sent.load(Relaxed);
             still = if now == last { still + 1 } else { 0 };
