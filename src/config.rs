@@ -247,7 +247,7 @@ pub enum Congestion {
     /// RFC 9438, which backs off at every loss.
     #[default]
     Cubic,
-    /// What quinn has of BBR, version 1, which sends at the rate it has measured, lost packets or not. quinn calls it experimental.
+    /// What quinn has of BBR, version 1, and calls experimental: losses do not slow it down, and it keeps the queue of a path full.
     Bbr,
 }
 

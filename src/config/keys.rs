@@ -341,7 +341,7 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         path: "quic.congestion",
-        about: "how fast the relay sends to a client: `cubic` backs off at every loss, `bbr` keeps to the rate it has measured (experimental)",
+        about: "how fast the relay sends to a client: `cubic` backs off at every loss; `bbr`, experimental, never, and floods a shared path",
         read: |value, config| choice(value, &CONGESTIONS).map(|congestion| config.quic.congestion = congestion),
         show: |config| word(&CONGESTIONS, config.quic.congestion),
     },
