@@ -1,6 +1,7 @@
 //! `cargo bench -- --soak`: mixed load at about half of the relay's capacity for some minutes, then everything is closed and the accounts are made.
 //!
-//! 1. *Half*: TCP tunnels carry as much as keeps the relay's process at half of its core; all else has a rate of its own.
+//! 1. *Half*: TCP tunnels carry as much as keeps the relay's process at half of its core, or less where the load's own core is too busy for that; all
+//!    else has a rate of its own.
 //! 2. *Flat*: memory is looked at all the time, and judged by the slope of its second half, when pools, tables and the ring of records are full.
 //! 3. *Nothing stays*: every tunnel ends as it was asked to, gauges fall to zero, and descriptors to what they were.
 //! 4. *Everything is accounted for*: what the load counted at both ends is what the relay counted, and what it dropped has a reason. What may be
@@ -31,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Failure,
-    meter::{resident, spent},
+    meter::{Cpu, resident},
     options::Arguments,
     subject::Ground,
 };
@@ -124,22 +125,26 @@ async fn watch(relay: &Relay, load: &Load, flows: &mut Flows, span: Duration) ->
     let started = Instant::now();
     let every = (span / 100).clamp(Duration::from_millis(100), Duration::from_secs(1));
     let (mut looks, mut ticks) = (Vec::new(), interval(every));
-    let (mut cpu, mut last, mut told) = (spent(relay.pid)?, started, started);
+    let mut spent = [Cpu::of(relay.pid)?, Cpu::of(std::process::id())?];
+    let (mut last, mut told) = (started, started);
     while started.elapsed() < span {
         tokio::select! {
             _ = ticks.tick() => {}
             // None ends before it is told to, but by a failure.
             Some(ended) = flows.join_next() => return Err(ended?.err().unwrap_or_else(|| "a part of the load ended before its time".into())),
         }
-        let (now, wall) = (spent(relay.pid)?, last.elapsed().as_secs_f64());
+        let wall = last.elapsed().as_secs_f64();
         if wall < every.as_secs_f64() / 2.0 {
             continue;
         }
-        let busy = (now.saturating_sub(cpu)).as_secs_f64() / wall;
-        (cpu, last) = (now, Instant::now());
-        // No more than a tick can carry: what waits inside the load is nobody's queue.
+        let now = [Cpu::of(relay.pid)?, Cpu::of(std::process::id())?];
+        let [relays, own] = [now[0].since(&spent[0]), now[1].since(&spent[1])];
+        (spent, last) = (now, Instant::now());
+        let busy = relays.total.as_secs_f64() / wall;
+        // A load that is late itself, or that others keep from its core, shows nothing of the relay.
+        let stretched = (own.total + own.waited).as_secs_f64() / wall;
         let bulk = load.bulk.load(Relaxed);
-        let bulk = if busy < HALF { bulk + bulk / 4 } else { bulk - bulk / 5 }.clamp(BULK_LEAST, BULK_MOST);
+        let bulk = if busy < HALF && stretched < STRETCHED { bulk + bulk / 4 } else { bulk - bulk / 5 }.clamp(BULK_LEAST, BULK_MOST);
         load.bulk.store(bulk, Relaxed);
         let dropped: u64 = relay.metrics()?.iter().filter(|sample| sample.name == "udp_dropped_total").map(|sample| sample.value).sum();
         let [sent, returned] = [&load.ledger.sent, &load.ledger.returned].map(|count| count.packets.load(Relaxed));
@@ -220,6 +225,9 @@ fn kernel_dropped() -> Result<u64, Failure> {
 
 /// Of the relay's core.
 const HALF: f64 = 0.5;
+
+/// Of the load's core, run on and waited for.
+const STRETCHED: f64 = 0.7;
 
 /// Bytes of a bulk flow in a tick: 1, 0.1 and 400 MB/s.
 const BULK_FIRST: u64 = 10_000;

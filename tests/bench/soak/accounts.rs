@@ -75,7 +75,8 @@ pub(super) fn judge(ledger: &Ledger, seen: &Seen, looks: &[Look], quick: bool) -
     }
 
     // A packet of QUIC that is lost takes as many datagrams with it as it holds; a change of address may cost the one that is on its way.
-    let may_miss = (seen.kernel_dropped + ledger.lost.load(Relaxed)) * PER_PACKET + ledger.moves.load(Relaxed);
+    let may_miss =
+        (seen.kernel_dropped + ledger.lost.load(Relaxed)) * PER_PACKET + ledger.neglected.load(Relaxed) + ledger.moves.load(Relaxed);
     let [sent, arrived, answered, returned] = [&ledger.sent, &ledger.arrived, &ledger.answered, &ledger.returned].map(Count::now);
     let carried = |way| ["udp_packets_total", "udp_bytes_total"].map(|name| seen.sum(name, Some(("way", way))));
     let dropped = |way| seen.sum("udp_dropped_total", Some(("way", way)));
@@ -109,7 +110,7 @@ pub(super) fn table(accounts: &[Account], ledger: &Ledger, seen: &Seen, looks: &
         .collect();
     let mut table = format!(
         "{:.0} s, {:.0} % of the relay's core; memory {} at first, {} at last, at most {}\n\
-         {} changes of address; dropped by the relay: {}; by the kernel: {}; lost by clients: {}\n\n",
+         {} changes of address; dropped by the relay: {}; by the kernel: {}; lost by clients: {} packets, {} datagrams\n\n",
         last.at,
         busy * 100.0,
         mib(first.memory),
@@ -119,6 +120,7 @@ pub(super) fn table(accounts: &[Account], ledger: &Ledger, seen: &Seen, looks: &
         if reasons.is_empty() { "nothing".into() } else { reasons.join(", ") },
         seen.kernel_dropped,
         ledger.lost.load(Relaxed),
+        ledger.neglected.load(Relaxed),
     );
     for Account { what, found, allowed, fits } in accounts {
         table += &format!("{what:<39} {found:<44} {allowed:<28} {}\n", if *fits { "ok" } else { "FAIL" });

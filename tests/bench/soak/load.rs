@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use masque_relay::{
     ended::Reset,
-    probe::{Client, Http, StreamEnd, TcpTunnel, UdpTunnel},
+    probe::{Client, Http, Packet, StreamEnd, TcpTunnel, UdpTunnel},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -62,8 +62,10 @@ pub(super) struct Ledger {
     pub(super) connections: AtomicU64,
     /// Changes of a client's address.
     pub(super) moves: AtomicU64,
-    /// QUIC packets that clients thought lost, and datagrams that they dropped themselves.
+    /// QUIC packets that clients thought lost.
     pub(super) lost: AtomicU64,
+    /// Datagrams that clients dropped themselves: before they left, or when they had come.
+    pub(super) neglected: AtomicU64,
 }
 
 /// Where clients go: echoes, and a place for bulk.
@@ -83,6 +85,13 @@ pub(super) struct Load {
     pub(super) stop: CancellationToken,
     /// Bytes that each bulk flow moves in a [`TICK`]; may be changed while they run.
     pub(super) bulk: Arc<AtomicU64>,
+}
+
+/// A client, and the UDP payloads that it was given and gave out.
+struct Guest {
+    client: Client,
+    sent: AtomicU64,
+    returned: AtomicU64,
 }
 
 /// All flows run in here, and end by themselves once they are told to.
@@ -124,43 +133,52 @@ impl Targets {
 }
 
 impl Load {
-    async fn client(&self, http: Http) -> Result<Client, Failure> {
+    async fn guest(&self, http: Http) -> Result<Guest, Failure> {
         let client = self.subject.client(http).await?;
         self.ledger.connections.fetch_add(1, Relaxed);
-        Ok(client)
+        Ok(Guest { client, sent: AtomicU64::new(0), returned: AtomicU64::new(0) })
     }
 
     /// The client goes; what it knows to be lost is noted.
-    fn leave(&self, client: Client) {
-        if client.http() == Http::H3 {
-            let lost = client.quinn().stats().path.lost_packets + client.overflown_datagrams();
-            self.ledger.lost.fetch_add(lost, Relaxed);
+    fn leave(&self, guest: Guest) {
+        if guest.client.http() == Http::H3 {
+            let stats = guest.client.quinn().stats();
+            self.ledger.lost.fetch_add(stats.path.lost_packets, Relaxed);
+            let unsent = guest.sent.into_inner().saturating_sub(stats.frame_tx.datagram);
+            let unread = stats.frame_rx.datagram.saturating_sub(guest.returned.into_inner());
+            self.ledger.neglected.fetch_add(unsent + unread, Relaxed);
         }
     }
 
-    async fn udp(&self, client: &Client) -> Result<UdpTunnel, Failure> {
+    async fn udp(&self, Guest { client, .. }: &Guest) -> Result<UdpTunnel, Failure> {
         let tunnel = client.connect_udp(&self.targets.udp.ip().to_string(), self.targets.udp.port()).await?;
         self.ledger.tunnels.fetch_add(1, Relaxed);
         Ok(tunnel)
     }
 
-    async fn tcp(&self, client: &Client, to: SocketAddr) -> Result<TcpTunnel, Failure> {
+    async fn tcp(&self, Guest { client, .. }: &Guest, to: SocketAddr) -> Result<TcpTunnel, Failure> {
         let tunnel = client.connect_tcp(&to.to_string()).await?;
         self.ledger.tunnels.fetch_add(1, Relaxed);
         Ok(tunnel)
     }
 
-    async fn send(&self, tunnel: &mut UdpTunnel, payload: &[u8]) -> Result<(), Failure> {
+    async fn send(&self, guest: &Guest, tunnel: &mut UdpTunnel, payload: &[u8]) -> Result<(), Failure> {
         tunnel.send_either(payload).await?;
+        guest.sent.fetch_add(1, Relaxed);
         self.ledger.sent.add(payload.len());
         Ok(())
     }
 
+    fn returned(&self, guest: &Guest, packet: &Packet) {
+        guest.returned.fetch_add(1, Relaxed);
+        self.ledger.returned.add(packet.payload.len());
+    }
+
     /// One packet there and back, unless it is lost.
-    async fn echo_udp(&self, tunnel: &mut UdpTunnel, payload: &[u8]) -> Result<(), Failure> {
-        self.send(tunnel, payload).await?;
+    async fn echo_udp(&self, guest: &Guest, tunnel: &mut UdpTunnel, payload: &[u8]) -> Result<(), Failure> {
+        self.send(guest, tunnel, payload).await?;
         if let Ok(packet) = timeout(LOST, tunnel.recv()).await {
-            self.ledger.returned.add(packet?.payload.len());
+            self.returned(guest, &packet?);
         }
         Ok(())
     }
@@ -185,44 +203,44 @@ impl Load {
 
     /// A UDP tunnel at a steady rate.
     pub(super) async fn steady(self, http: Http, length: usize, a_second: u32) -> Result<(), Failure> {
-        let client = self.client(http).await?;
-        let mut tunnel = self.udp(&client).await?;
+        let guest = self.guest(http).await?;
+        let mut tunnel = self.udp(&guest).await?;
         let (payload, mut ticks, mut due) = (vec![1; length], ticks(TICK), 0.0);
         while !self.stop.is_cancelled() {
             tokio::select! {
                 biased;
-                packet = tunnel.recv() => self.ledger.returned.add(packet?.payload.len()),
+                packet = tunnel.recv() => self.returned(&guest, &packet?),
                 _ = ticks.tick() => {
                     due += f64::from(a_second) * TICK.as_secs_f64();
                     while due >= 1.0 {
                         due -= 1.0;
-                        self.send(&mut tunnel, &payload).await?;
+                        self.send(&guest, &mut tunnel, &payload).await?;
                     }
                 }
             }
         }
         while let Ok(packet) = timeout(LOST, tunnel.recv()).await {
-            self.ledger.returned.add(packet?.payload.len());
+            self.returned(&guest, &packet?);
         }
         tunnel.finish()?;
         Self::ended(tunnel.ended().await)?;
-        self.leave(client);
+        self.leave(guest);
         Ok(())
     }
 
     /// A TCP tunnel in which as much moves as [`Self::bulk`] says, `back` to the client or out to a target.
     pub(super) async fn bulk(self, http: Http, back: bool) -> Result<(), Failure> {
-        let client = self.client(http).await?;
+        let guest = self.guest(http).await?;
         let target = TcpListener::bind(("127.0.0.1", 0)).await?;
         let to = target.local_addr()?;
-        let (tunnel, accepted) = tokio::join!(self.tcp(&client, to), target.accept());
+        let (tunnel, accepted) = tokio::join!(self.tcp(&guest, to), target.accept());
         let (mut tunnel, (mut stream, _)) = (tunnel?, accepted?);
         let (sent, came) = if back { self.down(&mut tunnel, &mut stream).await? } else { self.up(&mut tunnel, &mut stream).await? };
         if sent != came {
             return Err(format!("{came} bytes came of {sent} in a TCP tunnel").into());
         }
         self.ledger.tcp[usize::from(back)].fetch_add(sent, Relaxed);
-        self.leave(client);
+        self.leave(guest);
         Ok(())
     }
 
@@ -278,21 +296,21 @@ impl Load {
 
     /// Tunnels on one connection that come, carry a little, and are finished, reset, or cancelled before they are answered.
     pub(super) async fn tunnels_come_and_go(self, http: Http, apart: Duration) -> Result<(), Failure> {
-        let client = self.client(http).await?;
+        let guest = self.guest(http).await?;
         let (mut ticks, mut turn) = (ticks(apart), 0_u32);
         while !self.stop.is_cancelled() {
             ticks.tick().await;
             turn += 1;
             if turn.is_multiple_of(4) {
-                let head = client.options().udp_head(&self.targets.udp.ip().to_string(), self.targets.udp.port());
-                let mut exchange = client.request(&head).await?;
+                let head = guest.client.options().udp_head(&self.targets.udp.ip().to_string(), self.targets.udp.port());
+                let mut exchange = guest.client.request(&head).await?;
                 self.ledger.cancelled.fetch_add(1, Relaxed);
                 exchange.send.reset_as(Reset::Cancelled)?;
                 exchange.recv.stop_as(Reset::Cancelled)?;
                 continue;
             }
-            let mut udp = self.udp(&client).await?;
-            self.echo_udp(&mut udp, &[2; 300]).await?;
+            let mut udp = self.udp(&guest).await?;
+            self.echo_udp(&guest, &mut udp, &[2; 300]).await?;
             if turn.is_multiple_of(2) {
                 udp.reset_as(Reset::Cancelled)?;
                 udp.stop_as(Reset::Cancelled)?;
@@ -300,10 +318,10 @@ impl Load {
                 udp.finish()?;
                 Self::ended(udp.ended().await)?;
             }
-            let mut tcp = self.tcp(&client, self.targets.tcp).await?;
+            let mut tcp = self.tcp(&guest, self.targets.tcp).await?;
             self.echo_tcp(&mut tcp).await?;
         }
-        self.leave(client);
+        self.leave(guest);
         Ok(())
     }
 
@@ -313,30 +331,30 @@ impl Load {
         while !self.stop.is_cancelled() {
             ticks.tick().await;
             turn += 1;
-            let client = self.client([Http::H3, Http::H2][turn % 2]).await?;
-            let (mut udp, mut tcp) = (self.udp(&client).await?, self.tcp(&client, self.targets.tcp).await?);
-            self.echo_udp(&mut udp, &[4; 1000]).await?;
+            let guest = self.guest([Http::H3, Http::H2][turn % 2]).await?;
+            let (mut udp, mut tcp) = (self.udp(&guest).await?, self.tcp(&guest, self.targets.tcp).await?);
+            self.echo_udp(&guest, &mut udp, &[4; 1000]).await?;
             self.echo_tcp(&mut tcp).await?;
             if turn.is_multiple_of(3) {
                 udp.finish()?;
                 Self::ended(udp.ended().await)?;
             }
-            self.leave(client);
+            self.leave(guest);
         }
         Ok(())
     }
 
     /// A client that changes its address again and again, both kinds of tunnel open.
     pub(super) async fn moving(self, every: Duration) -> Result<(), Failure> {
-        let client = self.client(Http::H3).await?;
-        let (mut udp, mut ticks) = (self.udp(&client).await?, ticks(every / 10));
+        let guest = self.guest(Http::H3).await?;
+        let (mut udp, mut ticks) = (self.udp(&guest).await?, ticks(every / 10));
         for turn in 1_u32.. {
             ticks.tick().await;
-            self.echo_udp(&mut udp, &[5; 700]).await?;
+            self.echo_udp(&guest, &mut udp, &[5; 700]).await?;
             if turn.is_multiple_of(10) {
-                client.rebind()?;
+                guest.client.rebind()?;
                 self.ledger.moves.fetch_add(1, Relaxed);
-                let mut tcp = self.tcp(&client, self.targets.tcp).await?;
+                let mut tcp = self.tcp(&guest, self.targets.tcp).await?;
                 self.echo_tcp(&mut tcp).await?;
             }
             if self.stop.is_cancelled() {
@@ -345,7 +363,7 @@ impl Load {
         }
         udp.finish()?;
         Self::ended(udp.ended().await)?;
-        self.leave(client);
+        self.leave(guest);
         Ok(())
     }
 
