@@ -44,7 +44,7 @@ pub(crate) async fn run(ground: &Ground<'_>, arguments: &Arguments, minutes: u64
     let span = if arguments.quick { QUICK } else { Duration::from_mins(minutes) };
     let (subject, socket) = ground.administered().await?;
     let relay = Relay { pid: subject.pid, socket };
-    let (ledger, mut targets, mut flows) = (Arc::new(Ledger::default()), Flows::new(), Flows::new());
+    let (ledger, mut targets, mut flows) = (Arc::new(Ledger::new()), Flows::new(), Flows::new());
     let load = Load {
         subject: Arc::new(subject),
         ledger: Arc::clone(&ledger),
@@ -112,8 +112,8 @@ struct Look {
     at: f64,
     /// Bytes resident.
     memory: f64,
-    /// Packets that clients sent and that neither came back nor were dropped for a reason.
-    on_their_way: f64,
+    /// The latest round trip of a steady tunnel, milliseconds.
+    trip: f64,
     /// Bytes that wait in the kernel's queues of the relay's UDP sockets. (TCP's are bounded by its windows, and full whenever a side is slow.)
     queued: f64,
     /// The relay's share of its core since the look before.
@@ -146,12 +146,10 @@ async fn watch(relay: &Relay, load: &Load, flows: &mut Flows, span: Duration) ->
         let bulk = load.bulk.load(Relaxed);
         let bulk = if busy < HALF && stretched < STRETCHED { bulk + bulk / 4 } else { bulk - bulk / 5 }.clamp(BULK_LEAST, BULK_MOST);
         load.bulk.store(bulk, Relaxed);
-        let dropped: u64 = relay.metrics()?.iter().filter(|sample| sample.name == "udp_dropped_total").map(|sample| sample.value).sum();
-        let [sent, returned] = [&load.ledger.sent, &load.ledger.returned].map(|count| count.packets.load(Relaxed));
         looks.push(Look {
             at: started.elapsed().as_secs_f64(),
             memory: resident(relay.pid)?,
-            on_their_way: sent as f64 - returned as f64 - dropped as f64,
+            trip: load.ledger.trip.load(Relaxed) as f64 / 1000.0,
             queued: relay.queued()?,
             busy,
         });
@@ -160,11 +158,12 @@ async fn watch(relay: &Relay, load: &Load, flows: &mut Flows, span: Duration) ->
             let look = looks[looks.len() - 1];
             writeln!(
                 std::io::stderr(),
-                "{:>4.0} s: {:.1} MiB, {} descriptors, {sent} packets sent, {:.0} on their way, {:.0} bytes queued, {:.0} % of a core, {:.1} MB/s in each of 4 bulk flows",
+                "{:>4.0} s: {:.1} MiB, {} descriptors, {} packets sent, round trip {:.1} ms, {:.0} bytes queued, {:.0} % of a core, 4 × {:.1} MB/s",
                 look.at,
                 look.memory / 1_048_576.0,
                 relay.descriptors()?.len(),
-                look.on_their_way,
+                load.ledger.sent.packets.load(Relaxed),
+                look.trip,
                 look.queued,
                 busy * 100.0,
                 bulk as f64 / TICK.as_secs_f64() / 1e6,

@@ -47,7 +47,7 @@ pub(super) fn judge(ledger: &Ledger, seen: &Seen, looks: &[Look], quick: bool) -
     add("memory: growth in the second half", mib(growth), format!("{} at most", mib(allowed)), growth <= allowed);
 
     for (what, of, slack, show) in [
-        ("queues: packets on their way", (|look: &Look| look.on_their_way) as fn(&Look) -> f64, SLACK_PACKETS, plain as fn(f64) -> String),
+        ("queues: round trip", (|look: &Look| look.trip) as fn(&Look) -> f64, SLACK_TRIP, ms as fn(f64) -> String),
         ("queues: bytes in UDP sockets", |look: &Look| look.queued, SLACK_BYTES, mib),
     ] {
         let quarter = looks.len() / 4;
@@ -147,17 +147,17 @@ fn mib(bytes: f64) -> String {
     format!("{:.2} MiB", bytes / 1_048_576.0)
 }
 
-fn plain(count: f64) -> String {
-    format!("{count:.0}")
+fn ms(trip: f64) -> String {
+    format!("{trip:.1} ms")
 }
 
-/// Bytes by which memory may seem to grow: what the allocator keeps or gives back at the moment.
-const GROWTH: f64 = 1_048_576.0;
+/// Bytes by which memory may seem to grow: a burst in which more waits than ever before leaves a step of two or three MiB in what the allocator keeps.
+const GROWTH: f64 = 4.0 * 1_048_576.0;
 /// In ten seconds nothing is full yet, the ring of records (4 MiB) least of all.
 const GROWTH_QUICK: f64 = 8.0 * 1_048_576.0;
 
-/// Queues may be so much longer at the end than twice what they were: a busy machine stops for a moment.
-const SLACK_PACKETS: f64 = 256.0;
+/// Queues may be so much longer at the end than twice what they were, milliseconds and bytes: a busy machine stops for a moment.
+const SLACK_TRIP: f64 = 100.0;
 const SLACK_BYTES: f64 = 524_288.0;
 
 /// Datagrams in a packet at most, and payload of a datagram at most, as this load sends them.

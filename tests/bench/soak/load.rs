@@ -18,7 +18,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
     task::JoinSet,
-    time::{Interval, MissedTickBehavior, interval, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -43,8 +43,10 @@ impl Count {
 }
 
 /// What the load did so far.
-#[derive(Default)]
 pub(super) struct Ledger {
+    started: Instant,
+    /// The latest round trip of a packet of a steady tunnel, microseconds.
+    pub(super) trip: AtomicU64,
     /// By clients, into UDP tunnels.
     pub(super) sent: Count,
     /// By UDP targets.
@@ -66,6 +68,32 @@ pub(super) struct Ledger {
     pub(super) lost: AtomicU64,
     /// Datagrams that clients dropped themselves: before they left, or when they had come.
     pub(super) neglected: AtomicU64,
+}
+
+impl Ledger {
+    pub(super) fn new() -> Self {
+        let [sent, arrived, answered, returned] = Default::default();
+        let [tunnels, cancelled, connections, moves, lost, neglected, trip] = Default::default();
+        Self {
+            started: Instant::now(),
+            trip,
+            sent,
+            arrived,
+            answered,
+            returned,
+            tcp: Default::default(),
+            tunnels,
+            cancelled,
+            connections,
+            moves,
+            lost,
+            neglected,
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
 }
 
 /// Where clients go: echoes, and a place for bulk.
@@ -205,15 +233,21 @@ impl Load {
     pub(super) async fn steady(self, http: Http, length: usize, a_second: u32) -> Result<(), Failure> {
         let guest = self.guest(http).await?;
         let mut tunnel = self.udp(&guest).await?;
-        let (payload, mut ticks, mut due) = (vec![1; length], ticks(TICK), 0.0);
+        let (mut payload, mut ticks, mut due) = (vec![1; length], ticks(TICK), 0.0);
         while !self.stop.is_cancelled() {
             tokio::select! {
                 biased;
-                packet = tunnel.recv() => self.returned(&guest, &packet?),
+                packet = tunnel.recv() => {
+                    let packet = packet?;
+                    self.returned(&guest, &packet);
+                    let left = packet.payload.first_chunk().ok_or("a packet came back changed")?;
+                    self.ledger.trip.store(self.ledger.now() - u64::from_be_bytes(*left), Relaxed);
+                }
                 _ = ticks.tick() => {
                     due += f64::from(a_second) * TICK.as_secs_f64();
                     while due >= 1.0 {
                         due -= 1.0;
+                        payload[..8].copy_from_slice(&self.ledger.now().to_be_bytes());
                         self.send(&guest, &mut tunnel, &payload).await?;
                     }
                 }
