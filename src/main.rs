@@ -12,7 +12,9 @@ fn main() -> ExitCode {
     match run(&Arguments::from_command_line()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&failure);
+            if !failure.is_silent() {
+                say(&failure);
+            }
             failure.exit_code()
         }
     }

@@ -42,18 +42,21 @@ use crate::{
         Close,
         record::{Path, Utc},
     },
-    proto::{head::Head, hello::Hello},
+    proto::{
+        head::Head,
+        hello::{self, Hello},
+    },
 };
 use event::Event;
 
-/// Bytes that the record of one connection takes at most, beside its ClientHello, which takes one KiB.
-pub const ROOM: usize = 3072;
+/// Bytes that the record of one connection takes at most, beside its ClientHello.
+pub const ROOM: usize = 4096 - hello::ROOM;
 /// Of them, for what happened first: how a connection begins tells most.
-const FIRST: usize = 1300;
+const FIRST: usize = 1110;
 /// And for what happened last.
-const LAST: usize = 900;
-/// And for each side's SETTINGS: sixteen pairs; a client of ours has less than eight.
-const SETTINGS: usize = 16;
+const LAST: usize = 780;
+/// And for each side's SETTINGS: a dozen pairs; a client of ours has less than eight.
+const SETTINGS: usize = 12;
 
 /// What is counted on a connection, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -265,6 +268,26 @@ impl Kept {
             let Some(oldest) = self.last.pop_front() else { break };
             self.used[1] -= oldest.size();
             self.left_out += 1;
+            if let What::Head { text, fresh: true } = oldest.what {
+                self.disown(&text);
+            }
+        }
+    }
+
+    /// The event that a head was counted with is gone: it counts with the next one that has it, or is forgotten.
+    fn disown(&mut self, head: &Arc<str>) {
+        for event in &mut self.last {
+            let before = event.size();
+            if let What::Head { text, fresh } = &mut event.what
+                && Arc::ptr_eq(text, head)
+            {
+                *fresh = true;
+                self.used[1] += event.size() - before;
+                return;
+            }
+        }
+        for known in &mut self.heads {
+            known.take_if(|known| Arc::ptr_eq(known, head));
         }
     }
 }

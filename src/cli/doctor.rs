@@ -150,6 +150,7 @@ impl DoctorArguments {
                 let fields = std::mem::take(&mut plan.fields);
                 self.lay_over(&mut plan)?;
                 plan.fields.splice(0..0, fields);
+                plan.complete = true;
                 reports.push(Box::pin(examine(&plan)).await);
             }
         }
@@ -207,30 +208,25 @@ fn plan(url: &str, now: SystemTime) -> Result<Plan, Failure> {
 
 /// What the profile's lint says, as findings.
 fn linted(path: &Path, bytes: &[u8]) -> Report {
-    let mut findings: Vec<_> = lint::lint(bytes)
-        .into_iter()
-        .map(|complaint| Finding {
-            check: "profile.lint".into(),
-            group: "profile".into(),
-            verdict: match complaint.severity {
-                lint::Severity::Refused => Verdict::Fail,
-                lint::Severity::Trap => Verdict::Warn,
-            },
-            evidence: complaint.to_string(),
-            hint: None,
-            fault: None,
-        })
-        .collect();
+    let finding = |verdict, evidence| Finding {
+        check: "profile.lint".into(),
+        group: "profile".into(),
+        verdict,
+        evidence,
+        hint: None,
+        fault: None,
+        needs: None,
+    };
+    let complaints = lint::lint(bytes).into_iter().map(|complaint| {
+        let verdict = match complaint.severity {
+            lint::Severity::Refused => Verdict::Fail,
+            lint::Severity::Trap => Verdict::Warn,
+        };
+        finding(verdict, complaint.to_string())
+    });
+    let mut findings: Vec<_> = complaints.collect();
     if findings.is_empty() {
-        let evidence = "a device takes it, and does what it says".into();
-        findings.push(Finding {
-            check: "profile.lint".into(),
-            group: "profile".into(),
-            verdict: Verdict::Ok,
-            evidence,
-            hint: None,
-            fault: None,
-        });
+        findings.push(finding(Verdict::Ok, "a device takes it, and does what it says".into()));
     }
     Report { relay: path.display().to_string(), findings }
 }

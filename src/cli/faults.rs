@@ -6,7 +6,7 @@ use clap::Args;
 use tracing::warn;
 
 use super::{
-    report::{Exit, Failure, print},
+    report::{Exit, Failure, print, say},
     sessions::{connect, places},
 };
 use crate::{
@@ -58,6 +58,9 @@ pub fn switch(arguments: &SwitchArguments) -> Result<(), Failure> {
     let mut client = connect(&places(arguments.admin.as_deref()))?;
     for answer in client.ask(&ask).map_err(failed)? {
         if let Answer::Faults(faults) = answer.map_err(failed)? {
+            if faults.is_empty() {
+                say("no fault is on");
+            }
             print(&faults.iter().map(|fault| format!("{fault}\n")).collect::<String>())?;
         }
     }

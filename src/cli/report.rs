@@ -75,6 +75,11 @@ impl Failure {
         line
     }
 
+    /// It ends without a word.
+    pub const fn is_silent(&self) -> bool {
+        self.error.is_empty()
+    }
+
     /// What the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self.exit {
@@ -148,7 +153,11 @@ pub fn print(text: &str) -> Result<(), Failure> {
 /// The same of what may not be text.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|source| Failure::io("cannot write to stdout", &source))
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|source| match source.kind() {
+        // Whoever read it has seen enough, like `head`: that is no news to anybody.
+        io::ErrorKind::BrokenPipe => Failure::says(Exit::Failed, ""),
+        _ => Failure::io("cannot write to stdout", &source),
+    })
 }
 
 /// Says something on stderr. That nobody can hear it is nobody's error.
@@ -156,9 +165,11 @@ pub fn say(text: impl fmt::Display) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// What a peer sent, for a terminal: no control character gets through.
+/// What a peer sent, for a terminal: no control character gets through, nor one that turns the direction of what follows.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() }).collect()
+    let unseen =
+        |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    text.chars().map(|c| if unseen(c) { c.escape_default().to_string() } else { c.into() }).collect()
 }
 
 /// `Permission denied` reads `permission denied` after a colon; `DNS` and `CA` stay.
@@ -189,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_peers_text_cannot_drive_the_terminal() {
-        assert_eq!(printable("a; b=\"c\"\x1b[2J\u{9b}\n"), "a; b=\"c\"\\u{1b}[2J\\u{9b}\\n");
+        assert_eq!(printable("a; b=\"c\"\x1b[2J\u{9b}\n\u{202e}é"), "a; b=\"c\"\\u{1b}[2J\\u{9b}\\n\\u{202e}é");
     }
 
     #[test]

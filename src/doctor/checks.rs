@@ -37,6 +37,7 @@ struct Found {
     evidence: String,
     hint: Option<String>,
     fault: Option<&'static str>,
+    needs: Option<String>,
 }
 
 impl Check {
@@ -59,7 +60,7 @@ impl Check {
 
 impl Found {
     fn of(verdict: Verdict, evidence: impl Into<String>) -> Self {
-        Self { verdict, evidence: evidence.into(), hint: None, fault: None }
+        Self { verdict, evidence: evidence.into(), hint: None, fault: None, needs: None }
     }
 
     fn ok(evidence: impl Into<String>) -> Self {
@@ -68,6 +69,12 @@ impl Found {
 
     fn skip(evidence: impl Into<String>) -> Self {
         Self::of(Verdict::Skip, evidence)
+    }
+
+    /// It tells nothing while that check is not ok.
+    fn needs(check: impl Into<String>) -> Self {
+        let check = check.into();
+        Self { needs: Some(check.clone()), ..Self::skip(format!("it needs `{check}` to be ok")) }
     }
 
     fn warn(evidence: impl Into<String>) -> Self {
@@ -116,12 +123,17 @@ pub(super) fn run(plan: &Plan, evidence: &Evidence) -> Vec<Finding> {
 
 /// One check, unless what it needs is missing.
 fn one(check: &Check, before: &[Finding], http: Option<Http>, run: impl FnOnce() -> Found) -> Finding {
-    let missing = check.needs.iter().find(|need| {
+    let missing = check.needs.iter().find_map(|need| {
         let own = full(http, need);
         let found = before.iter().find(|finding| finding.check == own || finding.check == **need);
-        found.is_none_or(|finding| matches!(finding.verdict, Verdict::Fail | Verdict::Skip))
+        match found {
+            Some(Finding { verdict: Verdict::Ok | Verdict::Warn, .. }) => None,
+            // What that one waits for in its turn says more.
+            Some(finding) => Some(finding.needs.clone().unwrap_or_else(|| finding.check.clone())),
+            None => Some(own),
+        }
     });
-    let found = missing.map_or_else(run, |need| Found::skip(format!("needs: {need}")));
+    let found = missing.map_or_else(run, Found::needs);
     Finding {
         check: full(http, check.id),
         group: http.map_or_else(|| check.group.to_owned(), |http| format!("{http} {}", check.group)),
@@ -129,6 +141,7 @@ fn one(check: &Check, before: &[Finding], http: Option<Http>, run: impl FnOnce()
         evidence: found.evidence,
         hint: found.hint,
         fault: found.fault,
+        needs: found.needs,
     }
 }
 

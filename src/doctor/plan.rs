@@ -31,6 +31,8 @@ pub struct Plan {
     pub fields: Vec<(String, String)>,
     /// What is shown to a relay that asks for a client certificate.
     pub identity: Option<Arc<CertifiedKey>>,
+    /// A client has no other credentials than these: a relay that asks for one more will never get it.
+    pub complete: bool,
     /// A TCP echo that the relay lets this client reach.
     pub tcp: Option<Target>,
     /// A UDP echo likewise.
@@ -84,6 +86,7 @@ impl Plan {
             public_keys: Vec::new(),
             fields: Vec::new(),
             identity: None,
+            complete: false,
             tcp: None,
             udp: None,
             trusting: false,

@@ -191,6 +191,8 @@ impl Story {
 
     /// Whether something was made of it.
     fn message(&mut self, message: &str) -> bool {
+        // What is made of it is kept, for thousands of lines: no word in it is worth more.
+        let message = &message[..message.floor_char_boundary(MESSAGE)];
         let (head, event) = grammar::read(message);
         let line = self.tally.lines;
         let cid = match (&head, &self.context.cid) {
@@ -495,6 +497,9 @@ pub const KEPT: usize = 200;
 
 /// And how much of each: the head of such a line fits.
 const KEPT_CHARS: usize = 400;
+
+/// Bytes of a message that are looked at: the system itself cuts what programs say at a thousand.
+const MESSAGE: usize = 4096;
 
 /// Parts of one connection: one for every address tried.
 const PARTS: usize = 32;

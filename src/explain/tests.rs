@@ -107,6 +107,16 @@ fn what_is_kept_is_bounded_and_says_so() {
 
 /// Two programs number their connections alike.
 #[test]
+fn a_word_without_end_is_not_kept_whole() {
+    let endless = "é".repeat(30_000);
+    let line = format!("default 09:43:05.000000-0700 curl nw_read_request_report [C1] Receive failed with error \"{endless}\"\n");
+    let explained = of(&format!("{LOG}{line}"));
+    assert_eq!(explained.log.not_understood, 0);
+    let longest = explained.attempts[0].attempt.steps.iter().map(|step| step.what.len()).max();
+    assert!(longest.is_some_and(|longest| (2000..=4200).contains(&longest)), "{longest:?}");
+}
+
+#[test]
 fn programs_are_kept_apart() {
     let other = LOG
         .replace(" curl ", " Safari ")

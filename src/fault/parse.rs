@@ -8,7 +8,7 @@ use super::{Argument, Chance, EVERY, Fault, MILLION};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// No fault is called so.
-    #[error("there is no fault `{}`{}; `--fault help` lists them", name.escape_debug(), nearest.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default())]
+    #[error("there is no fault `{}`{}; `masque-relay fault help` lists them", name.escape_debug(), nearest.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default())]
     Unknown {
         /// As written.
         name: String,
@@ -116,8 +116,8 @@ mod tests {
     #[test]
     fn what_cannot_be_says_what_could() {
         for (text, want) in [
-            ("goawy", "there is no fault `goawy`: did you mean `goaway`?; `--fault help` lists them"),
-            ("", "there is no fault ``; `--fault help` lists them"),
+            ("goawy", "there is no fault `goawy`: did you mean `goaway`?; `masque-relay fault help` lists them"),
+            ("", "there is no fault ``; `masque-relay fault help` lists them"),
             ("stall", "`stall` needs an argument: `stall=BYTES`, a number of bytes, 1 or more"),
             ("stall=0", "`stall=0` cannot be: it takes a number of bytes, 1 or more"),
             ("goaway=1", "`goaway` takes no argument"),

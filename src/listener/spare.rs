@@ -1,7 +1,7 @@
 //! Whether a connection has anything left to send. quinn knows and tells nobody but the congestion controller; so one stands in front of the real
 //! one and keeps it.
 //!
-//! A packet pays two relaxed stores and an indirect call for it.
+//! A packet pays two indirect calls for it, a send of one or several a load and a store.
 
 use std::{
     any::Any,
@@ -24,7 +24,7 @@ pub struct Spare {
 }
 
 impl Spare {
-    /// Sends so far, of one packet or of several at once.
+    /// Bytes sent so far.
     pub fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
     }
@@ -47,9 +47,9 @@ pub fn look(connection: &quinn::Connection) -> Option<(u64, Arc<Spare>)> {
 }
 
 /// Builds what another factory builds, with a [`Spare`] each.
-pub struct Telling<F>(pub Arc<F>);
+pub struct Telling<F: ?Sized>(pub Arc<F>);
 
-impl<F: ControllerFactory + Send + Sync + 'static> ControllerFactory for Telling<F> {
+impl<F: ControllerFactory + Send + Sync + ?Sized + 'static> ControllerFactory for Telling<F> {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         Box::new(Told { real: Arc::clone(&self.0).build(now, current_mtu), spare: Arc::default() })
     }
@@ -62,7 +62,7 @@ struct Told {
 
 impl Controller for Told {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
-        self.spare.sent.store(self.spare.sent() + 1, Relaxed);
+        self.spare.sent.store(self.spare.sent() + bytes, Relaxed);
         self.real.on_sent(now, bytes, last_packet_number);
     }
 
@@ -121,10 +121,10 @@ mod tests {
         let spare = controller.clone_box().into_any().downcast::<Told>().unwrap().spare;
         controller.on_sent(now, 1200, 1);
         controller.on_end_acks(now, 0, false, Some(1));
-        assert_eq!((spare.sent(), spare.sated(), spare.losses()), (1, 0, 0));
+        assert_eq!((spare.sent(), spare.sated(), spare.losses()), (1200, 0, 0));
         controller.on_sent(now, 2400, 3);
         controller.on_end_acks(now, 0, true, Some(3));
-        assert_eq!((spare.sent(), spare.sated(), spare.losses()), (2, 2, 0));
+        assert_eq!((spare.sent(), spare.sated(), spare.losses()), (3600, 3600, 0));
 
         let window = controller.window();
         controller.on_congestion_event(now, now, false, 1200);

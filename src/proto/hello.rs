@@ -24,11 +24,19 @@ pub use parameters::{Parameter, Parameters, parameter_name};
 use reader::Reader;
 pub use stream::{Broken, HelloStream, MAX_HELLO};
 
-/// Entries kept of each list; browsers send at most 40.
+/// Numbers kept of each list, and of all together; browsers send at most 20 and 60, what has all of OpenSSL some 40 and 100.
 const ENTRIES: usize = 64;
-/// Protocol names kept, and bytes of each.
-const ALPNS: usize = 16;
+const IN_ALL: usize = 112;
+/// Certificate types kept of a list: there are three.
+const TYPES: usize = 8;
+/// Protocol names kept, and characters of each.
+const ALPNS: usize = 4;
 const ALPN_LEN: usize = 32;
+/// Characters kept of the name asked for: as long as one may be.
+const NAME_LEN: usize = 253;
+
+/// Bytes that one takes at most, whatever a client sends.
+pub const ROOM: usize = 1344;
 
 /// What a client offers. Numbers are the registered ones, GREASE included, in the client's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,8 +167,7 @@ impl Hello {
                 if kind != 0 || name.0.is_empty() {
                     return None;
                 }
-                self.cut |= name.0.len() > 255;
-                self.sni = Some(printable(&name.0[..name.0.len().min(255)]));
+                self.sni = Some(self.printable(name.0, NAME_LEN));
             }
             10 => self.keep(&body.vec16()?.u16s()?, |hello| &mut hello.groups),
             13 => offered.signatures = body.vec16()?.u16s()?,
@@ -171,11 +178,11 @@ impl Hello {
                     if self.alpn.is_empty() {
                         offered.first_alpn = name;
                     }
-                    if self.alpn.len() == ALPNS || name.len() > ALPN_LEN {
-                        self.cut = true;
-                    }
                     if self.alpn.len() < ALPNS {
-                        self.alpn.push(printable(&name[..name.len().min(ALPN_LEN)]));
+                        let name = self.printable(name, ALPN_LEN);
+                        self.alpn.push(name);
+                    } else {
+                        self.cut = true;
                     }
                 }
             }
@@ -207,22 +214,33 @@ impl Hello {
     }
 
     fn types(&mut self, list: Reader<'_>) -> Vec<u8> {
-        self.cut |= list.0.len() > ENTRIES;
-        list.0[..list.0.len().min(ENTRIES)].to_vec()
+        self.cut |= list.0.len() > TYPES;
+        list.0[..list.0.len().min(TYPES)].to_vec()
     }
 
     /// As many as are kept, at `place`.
     fn keep(&mut self, entries: &[u16], place: impl FnOnce(&mut Self) -> &mut Vec<u16>) {
+        let in_all = IN_ALL - self.numbers().map(Vec::len).iter().sum::<usize>();
         let list = place(self);
-        let room = ENTRIES.saturating_sub(list.len()).min(entries.len());
+        let room = (ENTRIES - list.len()).min(in_all).min(entries.len());
+        list.reserve_exact(room);
         list.extend_from_slice(&entries[..room]);
         self.cut |= room < entries.len();
     }
-}
 
-/// Bytes of the network as people may see them.
-fn printable(bytes: &[u8]) -> String {
-    bytes.escape_ascii().to_string()
+    fn numbers(&self) -> [&Vec<u16>; 7] {
+        [&self.versions, &self.ciphers, &self.groups, &self.key_shares, &self.signatures, &self.extensions, &self.damaged]
+    }
+
+    /// Bytes of the network as people may see them.
+    fn printable(&mut self, bytes: &[u8], most: usize) -> String {
+        let mut text = bytes[..bytes.len().min(most)].escape_ascii().to_string();
+        self.cut |= bytes.len() > most || text.len() > most;
+        // Escaped, so ASCII.
+        text.truncate(most);
+        text.shrink_to_fit();
+        text
+    }
 }
 
 #[cfg(test)]

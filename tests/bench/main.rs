@@ -16,7 +16,11 @@
 #![expect(clippy::cast_precision_loss, reason = "counts far below 2^52, on their way to three digits")]
 #![expect(clippy::unchecked_time_subtraction, reason = "what is counted only grows")]
 
+#[path = "../path/emulator.rs"]
+#[expect(dead_code, reason = "nothing moves or changes here")]
+mod emulator;
 mod envoy;
+mod fair;
 mod floor;
 mod meter;
 mod options;

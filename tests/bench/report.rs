@@ -126,8 +126,9 @@ impl Report {
         let mut table = "| | measured | bound (goal) | × floor | rival |\n| --- | --- | --- | --- | --- |\n".to_owned();
         for (row, runs) in &self.rows {
             let Some(Median { figure, .. }) = median(runs) else { continue };
-            let trip = match (row.unit, figure.p50) {
-                (Unit::Packet, Some(trip)) => format!("; round trip {trip:.0} µs"),
+            let trip = match (row.unit, figure.p50.zip(figure.p99)) {
+                (Unit::Packet, Some((trip, _))) => format!("; round trip {trip:.0} µs"),
+                (Unit::Share, Some((half, most))) => format!("; p50 {:.0} ms, p99 {:.0} ms", half / 1e3, most / 1e3),
                 _ => String::new(),
             };
             let floor = self.floor(row).map_or_else(|| "–".into(), |floor| format!("{:.2}", figure.cost / floor));

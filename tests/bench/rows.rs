@@ -1,11 +1,11 @@
 //! What is measured: one line a row.
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use masque_relay::probe::Http;
 
 use crate::{
-    Failure,
+    Failure, fair,
     floor::Floor,
     meter::Figure,
     setup,
@@ -45,6 +45,8 @@ pub(crate) enum Unit {
     Memory,
     /// No CPU, but the median round trip.
     Trip,
+    /// No CPU, but a share of something.
+    Share,
 }
 
 /// How much is too much.
@@ -65,6 +67,7 @@ impl Unit {
             Self::Each => "ms",
             Self::Memory => "KiB",
             Self::Trip => "µs",
+            Self::Share => "%",
         }
     }
 
@@ -75,6 +78,7 @@ impl Unit {
             Self::Gigabyte => 1.0,
             Self::Each => 1e3,
             Self::Memory => 1.0 / 1024.0,
+            Self::Share => 100.0,
         }
     }
 
@@ -83,7 +87,7 @@ impl Unit {
         match self {
             Self::Packet => "packets/s",
             Self::Gigabyte => "GB/s",
-            Self::Each | Self::Memory | Self::Trip => "/s",
+            Self::Each | Self::Memory | Self::Trip | Self::Share => "/s",
         }
     }
 }
@@ -154,6 +158,11 @@ pub(crate) static ROWS: &[Row] = &[
     row!("memory of a connection with a UDP tunnel", Memory, At(50.0), At(27.0), [], On::Relay, |on| setup::memory(on, H3, on.amount(200, 5), 0)),
     row!("memory of a further UDP tunnel",        Memory, At(8.0), At(5.0), [], On::Relay, |on| setup::memory(on, H3, on.amount(50, 2), on.amount(20, 2))),
 
+    row!("fairness: share of TCP beside a UDP flood", Share, No, No, [], On::Relay, |on| fair::tcp_beside_udp(on, seconds(on))),
+    row!("fairness: share of a flood beside TCP echoes", Share, No, No, [], On::Relay, |on| fair::udp_beside_exchanges(on, seconds(on))),
+    row!("fairness: least of 28 modest tunnels",  Share, No, No, [], On::Relay, |on| fair::modest_tunnels(on, seconds(on))),
+    row!("fairness: modest beside greedy client", Trip,  No, No, [], On::Relay, |on| fair::modest_client(on, on.amount(1000, 20))),
+
     row!("HTTP/2: UDP echo by capsules",          Packet, No, No, ECHO, On::Relay, |on| udp::echo(on, CAPSULES_H2, 64, amount(on, PACKETS))),
     row!("HTTP/2: TCP to the client, 1 stream",   Gigabyte, At(1.15), At(1.0), [], On::Relay, |on| tcp::to_client(on, H2, 1, amount(on, BYTES))),
     row!("HTTP/2: TCP to the client, 8 streams",  Gigabyte, At(1.15), At(1.0), [], On::Relay, |on| tcp::to_client(on, H2, 8, amount(on, BYTES))),
@@ -170,6 +179,11 @@ pub(crate) static ROWS: &[Row] = &[
 const ECHO: [&str; 2] = ["floor: bare UDP echo, window 64", "floor: quinn echo, window 64"];
 const DOWN: [&str; 1] = ["floor: quinn stream to the client"];
 const UP: [&str; 1] = ["floor: quinn stream from the client"];
+
+/// How long shares are looked at.
+fn seconds(subject: &Subject) -> Duration {
+    Duration::from_secs(subject.amount(5, 1))
+}
 
 fn amount(subject: &Subject, (full, quick): (u64, u64)) -> u64 {
     subject.amount(full, quick)

@@ -136,7 +136,10 @@ pub(crate) async fn to_target(subject: &Subject, http: Http, streams: u64, bytes
 }
 
 /// A tunnel, and the target's end of it.
-async fn opened(client: &Client, target: &TcpListener) -> Result<(masque_relay::probe::TcpTunnel, tokio::net::TcpStream), Failure> {
+pub(crate) async fn opened(
+    client: &Client,
+    target: &TcpListener,
+) -> Result<(masque_relay::probe::TcpTunnel, tokio::net::TcpStream), Failure> {
     let authority = target.local_addr()?.to_string();
     let (tunnel, accepted) = tokio::join!(client.connect_tcp(&authority), target.accept());
     Ok((tunnel?, accepted?.0))

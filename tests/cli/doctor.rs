@@ -129,7 +129,7 @@ fn a_fault_is_named_with_evidence_and_hint() {
     let report = home.run(&["doctor"]);
     let failed: Vec<_> = report.lines().skip_while(|line| !line.starts_with("  fail")).take(3).collect();
     insta::assert_snapshot!(failed.join("\n"), @r"
-      fail  SETTINGS_H3_DATAGRAM (0x33) is not announced
+      fail  http3.h3-datagram: SETTINGS_H3_DATAGRAM (0x33) is not announced
             hint: a client may not send UDP payloads in QUIC datagrams without it: it must be 1
             like `serve --fault no-h3-datagram`
     ");
@@ -146,6 +146,24 @@ fn json_has_every_finding() {
     for finding in findings {
         assert!(finding["check"].is_string() && finding["group"].is_string() && finding["evidence"].is_string(), "{finding}");
         assert_eq!(finding["verdict"], "ok", "{finding}");
+    }
+}
+
+#[test]
+fn a_credential_that_does_not_count_is_named_without_any_target() {
+    let home = Home::new().with_client();
+    let serial = home.foreign_stdout("openssl", &["x509", "-in", "certs/alice.pem", "-noout", "-serial"]);
+    let serial = serial.trim().strip_prefix("serial=").expect("a number");
+    let relay = Relay::configured(&home, &format!("access.client_ca = \"certs/ca.pem\"\naccess.revoked = [\"{serial}\"]\n"));
+    home.write("alice", &(home.read("certs/alice.pem") + &home.read("certs/alice.key")));
+    for (given, exit, says) in [
+        (&["--token", "nope"][..], 1, "fail  http3.credential: the credential is not accepted (status 407)"),
+        (&["--identity", "alice"], 1, "fail  http2.credential: the client certificate is not accepted as a credential (status 407)"),
+        (&[], 0, "skip  http3.credential: the relay asks for a credential (status 407), and none is given"),
+        (&["--token-file", "token"], 0, "ok    a request without the credential is answered with 407"),
+    ] {
+        let report = home.run(&[&["doctor", &relay.url, "--ca", "certs/ca.pem"], given].concat());
+        assert!(report.starts_with(&format!("exit {exit}\n")) && report.contains(says), "{given:?}: {report}");
     }
 }
 
@@ -177,15 +195,15 @@ fn a_profile_is_linted_and_its_relay_examined() {
         -- stdout
         certs/dev/relay.mobileconfig
         profile
-          warn  `MatchDomains`: is empty, and so is `MatchFQDNs`: everything the device does goes through the relay
-          warn  `Relays[0].HTTP3RelayURL`: `127.0.0.1` is the device itself: only this machine reaches a relay there
+          warn  profile.lint: `MatchDomains`: is empty, and so is `MatchFQDNs`: everything the device does goes through the relay
+          warn  profile.lint: `Relays[0].HTTP3RelayURL`: `127.0.0.1` is the device itself: only this machine reaches a relay there
         ");
     });
     // One that a device refuses is not only linted: what can be examined is.
     let text = home.read("certs/dev/relay.mobileconfig").replace("<string>Configuration</string>", "<string>Other</string>");
     fs::write(home.path("bad.mobileconfig"), text).expect("a file");
     let report = home.run(&["doctor", "--profile", "bad.mobileconfig"]);
-    assert!(report.starts_with("exit 1\n") && report.contains("fail  `PayloadType`: must be"), "{report}");
+    assert!(report.starts_with("exit 1\n") && report.contains("fail  profile.lint: `PayloadType`: must be"), "{report}");
     assert!(report.contains("ok    QUIC v1"), "{report}");
 }
 
@@ -210,23 +228,11 @@ fn wrong_usage_is_told() {
     -- stdout
     relay.invalid:443
     reach
-      fail  relay.invalid cannot be resolved: failed to lookup address information: Name or service not known
+      fail  reach.name: relay.invalid cannot be resolved: failed to lookup address information: Name or service not known
             hint: the name in the URL needs an A or AAAA record that clients see
-      skip  reach.udp: needs: reach.name
-      skip  reach.tcp: needs: reach.name
+      skip  2 checks: they need `reach.name` to be ok
     certificate
-      skip  certificate.shown: needs: reach.name
-      skip  certificate.issued: needs: certificate.shown
-      skip  certificate.trust: needs: certificate.shown
-      skip  certificate.san: needs: certificate.shown
-      skip  certificate.name: needs: certificate.shown
-      skip  certificate.expiry: needs: certificate.shown
-      skip  certificate.start: needs: certificate.shown
-      skip  certificate.lifetime: needs: certificate.shown
-      skip  certificate.usage: needs: certificate.shown
-      skip  certificate.signature: needs: certificate.shown
-      skip  certificate.key: needs: certificate.shown
-      skip  certificate.same: needs: certificate.shown
+      skip  12 checks: they need `reach.name` to be ok
 
     15 checks: 1 failed, 14 skipped
     -- stderr

@@ -20,7 +20,7 @@ fn what_is_no_fault_says_what_is() {
     assert_snapshot!(Home::new().run(&["serve", "--dev", "--fault", "goawy"]), @r"
     exit 2
     -- stderr
-    error: invalid value 'goawy' for '--fault <NAME[=ARG]>': there is no fault `goawy`: did you mean `goaway`?; `--fault help` lists them
+    error: invalid value 'goawy' for '--fault <NAME[=ARG]>': there is no fault `goawy`: did you mean `goaway`?; `masque-relay fault help` lists them
 
     For more information, try '--help'.
     ");
@@ -104,7 +104,11 @@ fn a_relay_that_may_not_misbehave_is_not_made_to() {
         ["serve", "--cert", "certs/cert.pem", "--key", "certs/key.pem", "--listen", "127.0.0.1:0", "--open", "--config", "relay.toml"];
     home.write("relay.toml", "admin = \"admin.sock\"\n");
     let _relay = Relay::start(&home, &serve);
-    assert_eq!(home.stdout(&["fault", "--admin", "admin.sock"]), "");
+    assert_snapshot!(home.run(&["fault", "--admin", "admin.sock"]), @r"
+    exit 0
+    -- stderr
+    no fault is on
+    ");
     assert_snapshot!(home.run(&["fault", "--admin", "admin.sock", "goaway"]), @r"
     exit 1
     -- stderr

@@ -314,3 +314,13 @@ fn no_command_is_exit_2_with_the_help() {
     let shown = Home::new().run(&[]);
     assert!(shown.starts_with("exit 2\n-- stderr\nA MASQUE relay"), "{shown}");
 }
+
+/// `masque-relay … | head` is no error.
+#[test]
+fn who_has_seen_enough_is_told_nothing() {
+    let home = Home::new();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = home.command(&["serve", "--fault", "help"]).stdout(writer).output().expect("the program runs");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(1), ""));
+}

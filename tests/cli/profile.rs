@@ -12,7 +12,7 @@ const URL: &str = "https://relay.example";
 
 impl Home {
     /// A CA, a client certificate and a token.
-    fn with_client(self) -> Self {
+    pub(crate) fn with_client(self) -> Self {
         self.stdout(&["cert", "ca"]);
         self.stdout(&["cert", "client", "alice"]);
         self.write("token", "test-token\n");
@@ -26,7 +26,7 @@ impl Home {
     }
 
     /// The same, only stdout, and it must succeed.
-    fn foreign_stdout(&self, program: &str, arguments: &[&str]) -> String {
+    pub(crate) fn foreign_stdout(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.foreign(program, arguments);
         assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("UTF-8")
@@ -215,6 +215,8 @@ open("password", "w").write(identity["Password"])
     home.stdout(&[&plain[..], &["--out", "without"]].concat());
     let report = home.run(&["doctor", "--profile", "without"]);
     assert_eq!(report.matches("classic CONNECT to a port that nobody serves is answered with 502").count(), 0, "{report}");
+    assert_eq!(report.matches("the relay asks for a credential, and the profile has none (status 407)").count(), 2, "{report}");
+    assert!(report.starts_with("exit 1\n"), "a device with this profile gets nowhere: {report}");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn pieces_change_nothing_and_bounds_hold() {
         let over = if offer.tcp { Over::Tcp } else { Over::Quic };
         let bytes = offer.bytes();
         let whole = Hello::parse(&bytes, over).expect("the frame is right").expect("it is whole");
-        assert!(whole.ciphers.len() <= 64 && whole.extensions.len() <= 64 && whole.alpn.len() <= 16);
+        assert!(whole.ciphers.len() <= 64 && whole.extensions.len() <= 64 && whole.alpn.len() <= 4);
         assert!(whole.cut || whole.ciphers == offer.ciphers);
         assert_eq!(whole.ja4.len(), 36, "{}", whole.ja4);
         assert!(!whole.to_string().contains('\r'));

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     cli::report::printable,
-    doctor::{Report, Verdict},
+    doctor::{Finding, Report, Verdict},
 };
 
 /// All reports, one behind the other.
@@ -14,29 +14,40 @@ pub(super) fn of(reports: &[Report]) -> String {
 
 fn one(report: &Report) -> String {
     let mut text = format!("{}\n", report.relay.escape_debug());
-    let mut group = "";
-    for finding in &report.findings {
-        if finding.group != group {
-            group = &finding.group;
-            writeln!(text, "{group}").expect(TAKES);
-        }
-        let word = match finding.verdict {
-            Verdict::Ok => "ok",
-            Verdict::Skip => "skip",
-            Verdict::Warn => "warn",
-            Verdict::Fail => "fail",
-        };
-        // What is skipped shows nothing else that it is about.
-        let about = if finding.verdict == Verdict::Skip { format!("{}: ", finding.check) } else { String::new() };
-        writeln!(text, "  {word:<6}{about}{}", printable(&finding.evidence)).expect(TAKES);
-        if let Some(hint) = &finding.hint {
-            writeln!(text, "        hint: {}", printable(hint)).expect(TAKES);
-        }
-        if let Some(fault) = finding.fault {
-            writeln!(text, "        like `serve --fault {fault}`").expect(TAKES);
+    for group in report.findings.chunk_by(|a, b| a.group == b.group) {
+        writeln!(text, "{}", group[0].group).expect(TAKES);
+        // Many that tell nothing for one and the same reason would bury that reason.
+        for alike in group.chunk_by(|a, b| a.needs.is_some() && a.needs == b.needs) {
+            match alike {
+                [finding] => text += &shown(finding),
+                [first, ..] => {
+                    let needs = first.needs.as_deref().unwrap_or_default();
+                    writeln!(text, "  skip  {} checks: they need `{needs}` to be ok", alike.len()).expect(TAKES);
+                }
+                [] => {}
+            }
         }
     }
     writeln!(text, "\n{}", summary(report)).expect(TAKES);
+    text
+}
+
+fn shown(finding: &Finding) -> String {
+    let word = match finding.verdict {
+        Verdict::Ok => "ok",
+        Verdict::Skip => "skip",
+        Verdict::Warn => "warn",
+        Verdict::Fail => "fail",
+    };
+    // Others are said to need it, and `--json` has it under this name.
+    let about = if finding.verdict == Verdict::Ok { String::new() } else { format!("{}: ", finding.check) };
+    let mut text = format!("  {word:<6}{about}{}\n", printable(&finding.evidence));
+    if let Some(hint) = &finding.hint {
+        writeln!(text, "        hint: {}", printable(hint)).expect(TAKES);
+    }
+    if let Some(fault) = finding.fault {
+        writeln!(text, "        like `serve --fault {fault}`").expect(TAKES);
+    }
     text
 }
 
@@ -51,7 +62,8 @@ pub(in crate::cli) fn summary(report: &Report) -> String {
         (count(Verdict::Skip), "skipped"),
     ];
     let counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-    format!("{} checks: {}", report.findings.len(), counts.join(", "))
+    let checks = report.findings.len();
+    format!("{checks} {}: {}", if checks == 1 { "check" } else { "checks" }, counts.join(", "))
 }
 
 const TAKES: &str = "a String takes everything";

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Check, Found, ms, quic::CONNECTION, told};
+use super::{Check, Found, full, ms, quic::CONNECTION, told};
 use crate::{
     certs::facts::hex,
     doctor::{Plan, Visit, visit::Arrival},
@@ -31,7 +31,9 @@ pub(super) const CHECKS: &[Check] = &[
 fn handshake(_: &Plan, visit: &Visit) -> Found {
     match &visit.opened {
         Ok(took) => Found::ok(format!("TCP, TLS, ALPN h2, in {}", ms(*took))),
-        Err(ProbeError::Alpn { .. }) => Found::fail("the relay does not choose ALPN h2").hint("serve HTTP/2 on this port (here: `http2`)"),
+        Err(ProbeError::Alpn { .. }) => Found::fail("the relay does not choose ALPN h2").hint(
+            "serve HTTP/2 on this port: where a network blocks UDP, clients have nothing else; is this the relay, or another server?",
+        ),
         Err(error) => Found::fail(format!("TLS failed: {}", told(error))).hint("the relay's log says what it did not like"),
     }
 }
@@ -60,7 +62,7 @@ fn settings(plan: &Plan, visit: &Visit) -> Found {
             let all: Vec<_> = settings.0.iter().map(|(id, value)| format!("{id:#x} = {value}")).collect();
             Found::ok(format!("SETTINGS: {}", if all.is_empty() { "empty".into() } else { all.join(", ") }))
         }
-        None if visit.closed.is_some() => Found::skip("needs: lasts"),
+        None if visit.closed.is_some() => Found::needs(full(Some(visit.http), "lasts")),
         None => Found::fail(format!("no SETTINGS in {}", ms(plan.limits.settings)))
             .hint("a client that gets no SETTINGS opens no UDP tunnel, and may give up: the relay must send them at once")
             .fault("settings-never"),
@@ -70,7 +72,7 @@ fn settings(plan: &Plan, visit: &Visit) -> Found {
 fn settings_early(_: &Plan, visit: &Visit) -> Found {
     match (visit.http, visit.arrival) {
         (_, Arrival::First) => Found::ok("they come in the relay's first flight, before it has our Finished"),
-        (_, Arrival::Never) => Found::skip("needs: settings"),
+        (_, Arrival::Never) => Found::needs(full(Some(visit.http), "settings")),
         (Http::H3, Arrival::After(_)) if visit.wire.spent() => {
             Found::ok("they could not come in the first flight: the certificates fill it (RFC 9000 section 8.1)")
         }
@@ -138,7 +140,7 @@ fn rules(_: &Plan, visit: &Visit) -> Found {
 fn goaway(_: &Plan, visit: &Visit) -> Found {
     match (&visit.goaways[..], &visit.closed) {
         ([], _) => Found::ok("no GOAWAY"),
-        (_, Some(closed)) if !farewell(closed) => Found::skip("needs: lasts"),
+        (_, Some(closed)) if !farewell(closed) => Found::needs(full(Some(visit.http), "lasts")),
         ([first, ..], _) if visit.unwelcome => Found::fail(format!("the relay sent GOAWAY {first} to a new connection"))
             .hint("it takes no requests: is it shutting down, or a front end of it?")
             .fault("goaway"),
@@ -153,7 +155,7 @@ fn lasts(_: &Plan, visit: &Visit) -> Found {
         Some(closed) if farewell(closed) && !visit.unwelcome && !visit.goaways.is_empty() => {
             Found::ok("the relay keeps the connection open until its GOAWAY")
         }
-        Some(closed) if farewell(closed) => Found::skip("needs: goaway"),
+        Some(closed) if farewell(closed) => Found::needs(full(Some(visit.http), "goaway")),
         Some(closed) if closed.by_peer && closed.layer == Layer::Application => Found::fail(format!("the connection was {closed}"))
             .hint("clients log this as an abort: the relay's record says why it did so")
             .fault("close"),

@@ -46,7 +46,7 @@ fn retry(_: &Plan, visit: &Visit) -> Found {
         return Found::ok("no Retry packet");
     }
     Found::warn("the relay answers the first packet with Retry")
-        .hint("it costs a round trip, and an iOS client was reported to fail with it: use it under load alone (here: `quic.retry`)")
+        .hint("it costs a round trip, and an iOS client was reported to fail with it: use it under load alone (masque-relay: `quic.retry`)")
         .fault("retry")
 }
 

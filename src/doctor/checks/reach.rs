@@ -2,7 +2,7 @@
 
 use super::{Check, Found, ms, told};
 use crate::{
-    doctor::{Evidence, Plan, chain},
+    doctor::{Evidence, Plan, Visit, chain},
     probe::{Http, ProbeError},
 };
 
@@ -39,7 +39,11 @@ fn udp(plan: &Plan, evidence: &Evidence) -> Found {
         Err(_) if visit.smaller => Found::fail(format!("udp {at} answers packets of 1200 bytes, and none to those of {sizes} bytes"))
             .hint("a link or tunnel on the way carries less than 1350 bytes of UDP: clients send such first packets"),
         Err(_) => Found::fail(format!("udp {at} does not answer in {}", ms(plan.limits.handshake)))
-            .hint(format!("open UDP {port} in every firewall on the way; until then clients need an HTTP/2 URL"))
+            .hint(if evidence.visit(Http::H2).is_some_and(|visit| without_tcp(visit).is_some()) {
+                format!("nothing answers, over TCP neither: does the relay run, and is {port} its port? Then open UDP {port} in every firewall on the way")
+            } else {
+                format!("open UDP {port} in every firewall on the way; until then clients need an HTTP/2 URL")
+            })
             .fault("tcp-only"),
     }
 }
@@ -47,13 +51,24 @@ fn udp(plan: &Plan, evidence: &Evidence) -> Found {
 fn tcp(plan: &Plan, evidence: &Evidence) -> Found {
     let Some(visit) = evidence.visit(Http::H2) else { return Found::skip("HTTP/2 is not asked for") };
     let at = visit.address;
-    match &visit.opened {
-        Err(ProbeError::ConnectTcp { source, .. }) if !super::http::is_tls(source) => Found::fail(format!("tcp {at}: {source}")),
-        Err(ProbeError::TimedOut { .. }) => Found::fail(format!("tcp {at} does not answer in {}", ms(plan.limits.handshake))),
-        Err(error @ ProbeError::Bind { .. }) => return Found::fail(format!("tcp {at}: {}", told(error))),
-        Ok(took) => return Found::ok(format!("tcp {at} answers; TLS in {}", ms(*took))),
-        Err(_) => return Found::ok(format!("tcp {at} answers")),
+    if let Some(why) = without_tcp(visit) {
+        return Found::fail(why)
+            .hint(format!("serve HTTP/2 on TCP {}: where a network blocks UDP, clients have nothing else", plan.url.port))
+            .fault("udp-only");
     }
-    .hint(format!("serve HTTP/2 on TCP {}: where a network blocks UDP, clients have nothing else", plan.url.port))
-    .fault("udp-only")
+    match &visit.opened {
+        Err(error @ ProbeError::Bind { .. }) => Found::fail(format!("tcp {at}: {}", told(error))),
+        Ok(took) => Found::ok(format!("tcp {at} answers; TLS in {}", ms(*took))),
+        Err(_) => Found::ok(format!("tcp {at} answers")),
+    }
+}
+
+/// Why nothing came of TCP, where that is so.
+fn without_tcp(visit: &Visit) -> Option<String> {
+    let at = visit.address;
+    match &visit.opened {
+        Err(ProbeError::ConnectTcp { source, .. }) if !super::http::is_tls(source) => Some(format!("tcp {at}: {source}")),
+        Err(ProbeError::TimedOut { after, .. }) => Some(format!("tcp {at} does not answer in {}", ms(*after))),
+        _ => None,
+    }
 }

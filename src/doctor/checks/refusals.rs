@@ -50,8 +50,22 @@ fn aborted(what: &str) -> Found {
 }
 
 fn credential(plan: &Plan, visit: &Visit) -> Found {
+    let shown = plan.identity.is_some() && visit.seen.asked.is_some();
+    if let Some(status) = visit.own_answers().filter_map(Result::ok).find(|answer| asks_for_credential(answer)).map(|answer| answer.status)
+    {
+        let fail = |what| Found::fail(format!("{what} (status {status})"));
+        return match (plan.fields.is_empty(), shown) {
+            (false, _) => fail("the credential is not accepted").hint("it is wrong, or not in the field where the relay looks for it"),
+            (true, true) => fail("the client certificate is not accepted as a credential")
+                .hint("the relay may have revoked it, or not know its user; or it wants a token beside it"),
+            (true, false) if plan.complete => fail("the relay asks for a credential, and the profile has none")
+                .hint("put it into AdditionalHTTPHeaderFields, or give the relay an identity (PayloadCertificateUUID)"),
+            (true, false) => Found::skip(format!("the relay asks for a credential (status {status}), and none is given"))
+                .hint("`--token-file FILE`, `--header 'NAME: VALUE'` or `--identity FILE`"),
+        };
+    }
     if plan.fields.is_empty() {
-        return Found::skip("no credential is given").hint("`--token-file FILE`, `--basic` or `--header`");
+        return Found::skip("no credential was sent, so nothing is known of one");
     }
     let Some(stranger) = &visit.asks.stranger else { return not_asked(visit) };
     match &stranger.answer {
@@ -67,15 +81,25 @@ fn credential(plan: &Plan, visit: &Visit) -> Found {
 impl Visit {
     /// The requests that were not to open a tunnel, or only to see whether one opens.
     fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.own_refusals().chain(&self.asks.stranger)
+    }
+
+    /// Those of them that carried the credential, if there is one.
+    fn own_refusals(&self) -> impl Iterator<Item = &Refusal> {
         let asks = &self.asks;
-        [&asks.nowhere, &asks.stranger, &asks.well_known, &asks.bare_udp].into_iter().flatten()
+        [&asks.nowhere, &asks.well_known, &asks.bare_udp].into_iter().flatten()
     }
 
     /// Every answer, or why there was none.
     fn answers(&self) -> impl Iterator<Item = Result<&Answer, &ProbeError>> {
+        self.own_answers().chain(self.asks.stranger.as_ref().map(|stranger| stranger.answer.as_ref()))
+    }
+
+    /// Those to requests that carried the credential, if there is one.
+    fn own_answers(&self) -> impl Iterator<Item = Result<&Answer, &ProbeError>> {
         let asks = &self.asks;
         let talks = [asks.tcp.as_ref().map(|talk| &talk.answer), asks.udp.as_ref().map(|talk| &talk.answer)];
-        self.refusals().map(|refusal| &refusal.answer).chain(talks.into_iter().flatten()).map(Result::as_ref)
+        self.own_refusals().map(|refusal| &refusal.answer).chain(talks.into_iter().flatten()).map(Result::as_ref)
     }
 
     /// How streams ended behind an answer, tunnels that carried something left out.
@@ -99,6 +123,11 @@ impl Visit {
         let alike = udp.filter_map(unanswered).filter(|code| tcp.contains(code));
         self.endings().filter_map(cut).chain(alike).collect()
     }
+}
+
+/// 407 is what RFC 9110 section 11.7.1 wants of a proxy; some say 401.
+pub(super) fn asks_for_credential(answer: &Answer) -> bool {
+    matches!(answer.status, 401 | 407)
 }
 
 /// The code of a request that was reset without an answer, unless the relay takes no request at all.

@@ -1,6 +1,10 @@
 //! TCP tunnels: classic CONNECT.
 
-use super::{Check, Found, ms, refusals::unanswered, told};
+use super::{
+    Check, Found, full, ms,
+    refusals::{asks_for_credential, unanswered},
+    told,
+};
 use crate::{
     doctor::{Plan, Visit, visit::TcpTalk},
     probe::{Answer, StreamEnd},
@@ -37,6 +41,11 @@ fn connect(_: &Plan, visit: &Visit) -> Found {
         }
     }
     Found::ok(match &nowhere.answer {
+        Ok(answer) if answer.success() => {
+            return Found::warn(format!("classic CONNECT to a port that nobody serves is answered with {}", answer.status)).hint(
+                "2xx says that the target is connected (RFC 9110 section 9.3.6): is this a relay, and does it connect before it answers?",
+            );
+        }
         Ok(answer) => format!("classic CONNECT to a port that nobody serves is answered with {}", answer.status),
         Err(_) => "classic CONNECT is answered".into(),
     })
@@ -48,7 +57,7 @@ fn opened(plan: &Plan, visit: &Visit) -> Found {
     };
     match &talk.answer {
         Ok(answer) if answer.success() => Found::ok(format!("a tunnel to the target opens in {}", ms(talk.took))),
-        Ok(answer) => refused(plan, answer),
+        Ok(answer) => refused(visit, answer),
         Err(error) => Found::fail(format!("no tunnel to the target: {}", told(error))),
     }
 }
@@ -106,19 +115,18 @@ fn half_close(_: &Plan, visit: &Visit) -> Found {
 }
 
 /// The relay does not open the tunnel that it should.
-pub(super) fn refused(plan: &Plan, answer: &Answer) -> Found {
+pub(super) fn refused(visit: &Visit, answer: &Answer) -> Found {
     let status = answer.status;
+    if asks_for_credential(answer) {
+        return Found::needs(full(Some(visit.http), "credential"));
+    }
     let Some(proxy_status) = answer.field("proxy-status") else {
         return Found::fail(format!("the tunnel to the target is refused: status {status}"))
             .hint("without Proxy-Status nobody can tell whether the relay or the target is to blame");
     };
-    let found = Found::fail(format!("the tunnel to the target is refused: status {status}, Proxy-Status {}", proxy_status.escape_debug()));
-    match status {
-        401 | 407 if plan.fields.is_empty() => Found::skip(format!("the relay asks for a credential (status {status})"))
-            .hint("give one with `--token-file FILE` or `--header`"),
-        401 | 407 => found.hint("the credential is wrong, or in the wrong field").fault("status"),
-        _ => found.hint("the relay lets nobody there, or cannot reach it: its Proxy-Status says which").fault("status"),
-    }
+    Found::fail(format!("the tunnel to the target is refused: status {status}, Proxy-Status {proxy_status}"))
+        .hint("the relay lets nobody there, or cannot reach it: its Proxy-Status says which")
+        .fault("status")
 }
 
 /// Why there is nothing to judge.

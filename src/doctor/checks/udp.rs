@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Check, Found, ms,
+    Check, Found, full, ms,
     tcp::{no_target, not_asked, refused},
     told,
 };
@@ -31,7 +31,7 @@ fn opened(plan: &Plan, visit: &Visit) -> Found {
     if let Some(talk) = &visit.asks.udp {
         return match &talk.answer {
             Ok(answer) if answer.success() => Found::ok(format!("a tunnel to the target opens by {template}")),
-            Ok(answer) => absent(answer, template).unwrap_or_else(|| refused(plan, answer)),
+            Ok(answer) => absent(answer, template).unwrap_or_else(|| refused(visit, answer)),
             Err(error) => Found::fail(format!("no tunnel to the target by {template}: {}", told(error))),
         };
     }
@@ -88,7 +88,7 @@ fn talk(visit: &Visit) -> Result<&UdpTalk, Found> {
 
 fn context(_: &Plan, visit: &Visit) -> Found {
     match talk(visit) {
-        Err(found) => skipped(found),
+        Err(_) => waits(visit),
         Ok(talk) if talk.strange > 0 => Found::fail(format!("{} payloads came under a context that nobody registered", talk.strange))
             .hint("UDP payloads go under context ID 0 (RFC 9298 section 5): others are dropped by clients")
             .fault("datagram-context"),
@@ -98,7 +98,7 @@ fn context(_: &Plan, visit: &Visit) -> Found {
 
 fn stream(_: &Plan, visit: &Visit) -> Found {
     match talk(visit) {
-        Err(found) => skipped(found),
+        Err(_) => waits(visit),
         Ok(_) if sum(visit, |talk| talk.astray) > 0 => {
             Found::fail(format!("{} datagrams came to another stream than theirs", sum(visit, |talk| talk.astray)))
                 .hint("the quarter stream ID is the ID of the request's stream divided by four (RFC 9297 section 2.1)")
@@ -143,10 +143,7 @@ fn loss(plan: &Plan, visit: &Visit) -> Found {
 }
 
 fn delay(_: &Plan, visit: &Visit) -> Found {
-    let talk = match talk(visit) {
-        Err(found) => return skipped(found),
-        Ok(talk) => talk,
-    };
+    let Ok(talk) = talk(visit) else { return waits(visit) };
     let Some(fastest) = talk.fastest else { return Found::skip("no payload came back to its tunnel") };
     let tcp = visit.asks.tcp.as_ref();
     let greeting = tcp.filter(|tcp| tcp.greeting.whole()).map(|tcp| tcp.greeting.took);
@@ -164,7 +161,7 @@ fn delay(_: &Plan, visit: &Visit) -> Found {
 
 fn capsules(_: &Plan, visit: &Visit) -> Found {
     match talk(visit) {
-        Err(found) => skipped(found),
+        Err(_) => waits(visit),
         Ok(talk) if talk.back == 0 => Found::skip("no payload came back to its tunnel"),
         Ok(talk) => match talk.capsule {
             Some(true) => Found::ok("a payload in a DATAGRAM capsule comes back too"),
@@ -191,8 +188,8 @@ fn several(_: &Plan, visit: &Visit) -> Found {
 }
 
 /// The loss of payloads says it; here it is only why nothing can be told.
-fn skipped(found: Found) -> Found {
-    Found { verdict: super::Verdict::Skip, fault: None, ..found }
+fn waits(visit: &Visit) -> Found {
+    Found::needs(full(Some(visit.http), "udp-loss"))
 }
 
 /// Above it no scheduler's whim explains it, with dozens of payloads.

@@ -132,15 +132,17 @@ impl UdpTalk {
 
     /// Where even the fastest payload was slow: one at a time, so that a busy moment is not taken for a slow relay.
     async fn ask_again(&mut self, tunnel: &mut UdpTunnel, tag: u64, quiet: Duration) {
-        for _ in 0..AGAIN {
+        let mut answered = 0;
+        for _ in 0..AGAIN_AT_MOST {
             let slow = self.fastest.is_none_or(|fastest| fastest >= SLOW) && self.back + self.strange > 0;
-            if !slow || self.end.is_some() || tunnel.send_either(&payload(tag, 0)).await.is_err() {
+            if !slow || answered == AGAIN || self.end.is_some() || tunnel.send_either(&payload(tag, 0)).await.is_err() {
                 break;
             }
             let mut last = Instant::now();
             // It was counted once.
             let (back, strange) = (self.back, self.strange);
             self.collect(tunnel, tag, &mut [Some(last)], last + quiet, &mut last).await;
+            answered += self.back - back + self.strange - strange;
             (self.back, self.strange) = (back, strange);
         }
     }
@@ -224,5 +226,8 @@ const MARK: &[u8] = b"masque-relay doctor";
 /// Worth another look.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// Payloads of that other look.
+/// Payloads of that other look that come back.
 const AGAIN: usize = 4;
+
+/// And that are sent: where half of them are lost, one in four thousand such looks sees none.
+const AGAIN_AT_MOST: usize = 12;

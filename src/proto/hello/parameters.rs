@@ -1,23 +1,19 @@
 //! QUIC transport parameters (RFC 9000 §18), as a client sends them.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error, ser::SerializeStruct};
 
 use crate::proto::read_varint;
 
-/// Parameters kept; clients send about 20.
-const PARAMETERS: usize = 40;
-/// Raw bytes kept; clients send about 100.
-const RAW: usize = 512;
+/// Bytes kept; clients send about 100.
+const RAW: usize = 192;
 
-/// What a client set, in its order, and the bytes that said so.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a client set, in its order: kept as the bytes that say so, and shown beside them as a `list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Parameters {
-    /// As they came, at most 512 bytes.
-    #[serde(serialize_with = "to_hex", deserialize_with = "from_hex")]
+    /// As they came, at most 192 bytes.
+    #[serde(deserialize_with = "from_hex")]
     pub raw: Vec<u8>,
-    /// One after the other.
-    pub list: Vec<Parameter>,
     /// There were more than are kept.
     pub cut: bool,
     /// They break off inside.
@@ -25,14 +21,14 @@ pub struct Parameters {
 }
 
 /// One transport parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Parameter {
     /// Its registered number.
     pub id: u64,
     /// Bytes of its value.
     pub length: usize,
     /// Its value, where it is registered as an integer and is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<u64>,
 }
 
@@ -42,26 +38,23 @@ const MAX_DATAGRAM_FRAME_SIZE: u64 = 0x20;
 impl Parameters {
     /// Reads as far as it makes sense.
     pub fn parse(bytes: &[u8]) -> Self {
-        let mut read = Self { raw: bytes[..bytes.len().min(RAW)].to_vec(), cut: bytes.len() > RAW, ..Self::default() };
         let mut rest = bytes;
-        while !rest.is_empty() {
-            let Some((id, value)) = next(&mut rest) else {
-                read.damaged = true;
-                break;
-            };
-            if read.list.len() == PARAMETERS {
-                read.cut = true;
-                break;
-            }
+        while next(&mut rest).is_some() {}
+        Self { raw: bytes[..bytes.len().min(RAW)].to_vec(), cut: bytes.len() > RAW, damaged: !rest.is_empty() }
+    }
+
+    /// One after the other, as far as they are kept whole.
+    pub fn list(&self) -> impl Iterator<Item = Parameter> {
+        let mut rest = &self.raw[..];
+        std::iter::from_fn(move || next(&mut rest)).map(|(id, value)| {
             let integer = is_integer(id).then(|| read_varint(value).filter(|(_, len)| *len == value.len())).flatten();
-            read.list.push(Parameter { id, length: value.len(), value: integer.map(|(value, _)| value) });
-        }
-        read
+            Parameter { id, length: value.len(), value: integer.map(|(value, _)| value) }
+        })
     }
 
     /// The value of an integer parameter.
     pub fn get(&self, id: u64) -> Option<u64> {
-        self.list.iter().find(|parameter| parameter.id == id)?.value
+        self.list().find(|parameter| parameter.id == id)?.value
     }
 
     /// The largest DATAGRAM frame the client takes; none: it takes no QUIC datagrams.
@@ -121,10 +114,17 @@ pub const fn parameter_name(id: u64) -> Option<&'static str> {
     })
 }
 
-fn to_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).expect("four bits are a digit");
-    let hex: String = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-    serializer.serialize_str(&hex)
+impl Serialize for Parameters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).expect("four bits are a digit");
+        let hex: String = self.raw.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+        let mut shown = serializer.serialize_struct("Parameters", 4)?;
+        shown.serialize_field("raw", &hex)?;
+        shown.serialize_field("list", &self.list().collect::<Vec<_>>())?;
+        shown.serialize_field("cut", &self.cut)?;
+        shown.serialize_field("damaged", &self.damaged)?;
+        shown.end()
+    }
 }
 
 fn from_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
@@ -147,7 +147,7 @@ mod tests {
             0x03, 0x02, 0x05, 0x05, // max_udp_payload_size: one byte too many for its integer
             0x40, 0x77, 0x03, 1, 2, 3, // 0x77, unknown
         ]);
-        let as_tuples: Vec<_> = parameters.list.iter().map(|one| (one.id, one.length, one.value)).collect();
+        let as_tuples: Vec<_> = parameters.list().map(|one| (one.id, one.length, one.value)).collect();
         assert_eq!(as_tuples, [(1, 4, Some(30_000)), (0xc, 0, None), (0x20, 2, Some(1500)), (3, 2, None), (0x77, 3, None)]);
         assert_eq!((parameters.max_datagram_frame_size(), parameters.get(3), parameters.get(9)), (Some(1500), None, None));
         assert!(!parameters.damaged && !parameters.cut);
@@ -169,6 +169,6 @@ mod tests {
     fn no_more_is_kept_than_the_bounds() {
         let many: Vec<u8> = (0..400_u16).flat_map(|_| [0x40, 0x77, 0]).collect();
         let parameters = Parameters::parse(&many);
-        assert_eq!((parameters.list.len(), parameters.raw.len(), parameters.cut), (PARAMETERS, RAW, true));
+        assert_eq!((parameters.list().count(), parameters.raw.len(), parameters.cut, parameters.damaged), (RAW / 3, RAW, true, false));
     }
 }

@@ -36,7 +36,7 @@ impl fmt::Display for Hello {
             line(f, "resumes", format!("{} offered{}", self.tickets, if self.early_data { ", with early data" } else { "" }))?;
         }
         if let Some(parameters) = &self.parameters {
-            line(f, "transport", parameters.list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))?;
+            line(f, "transport", parameters.list().map(|parameter| parameter.to_string()).collect::<Vec<_>>().join(" "))?;
             if parameters.damaged {
                 line(f, "damaged", "the transport parameters break off")?;
             }

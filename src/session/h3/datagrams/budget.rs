@@ -1,8 +1,8 @@
 //! What datagrams leave to the streams of their connection.
 //!
 //! quinn sends DATAGRAM frames in front of STREAM frames: beside a target that sends more than the path takes, a TCP tunnel, an answer or a lost
-//! packet of either would wait for ever. So while something waits on streams, datagrams get half a congestion window a round trip, and streams the
-//! other half and what datagrams do not use.
+//! packet of either would wait for ever. So while something waits on streams, datagrams get half of what the connection sends, whatever it is that
+//! bounds that, and streams the other half and what datagrams do not use.
 //!
 //! ```text
 //!                 ── a stream is written; or, soon after, packets are lost ──▶
@@ -10,8 +10,8 @@
 //!                 ◀── an acknowledgement finds the connection with nothing left to send ──
 //! ```
 //!
-//! Neither edge is a guess: with half a window datagrams alone do not keep a connection busy, so when its streams have nothing left, the next
-//! acknowledgement says so. Nothing is lost to the limit for longer than that.
+//! Neither edge is a guess: half of what is sent does not keep a connection busy, so when its streams have nothing left, the next acknowledgement
+//! says so. Nothing is lost to the limit for longer than that.
 //!
 //! Without a write and without a loss a batch of packets pays one load and one comparison for this. Under the limit it pays for a look at the
 //! connection: a lock, an allocation, a clock.
@@ -31,6 +31,8 @@ const WATCHED: (u32, Duration) = (3, Duration::from_secs(1));
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 /// Less than a packet is not worth a refill: rounding would eat it up.
 const WORTH: u64 = 1024;
+/// While nothing else is sent, datagrams get this part of half a window a round trip: the acknowledgement that ends the limit is one of theirs.
+const TRICKLE: u64 = 8;
 
 /// The budget of a connection's datagrams.
 #[derive(Debug, Default)]
@@ -46,11 +48,12 @@ pub(super) struct Budget {
 /// Streams have something to send.
 #[derive(Debug)]
 struct Limit {
-    /// Sends before it was last known that they have.
+    /// Bytes sent before it was last known that they have.
     sent: u64,
-    /// Bytes that datagrams may take now, at most `half`.
+    /// Bytes that datagrams may take now, at most `half`: a burst of a modest flow is not held.
     left: u64,
-    refilled: Instant,
+    /// When that was last refilled, and for how many bytes sent.
+    refilled: (Instant, u64),
     /// Half of the congestion window, bytes.
     half: u64,
     rtt: Duration,
@@ -114,27 +117,32 @@ impl Budget {
         let half = seen.window / 2;
         if lost || self.writes != seen.writes {
             let left = if backlog { 0 } else { half };
-            let limit = self.limit.get_or_insert(Limit { sent: 0, left, refilled: seen.now, half, rtt: seen.rtt });
+            let limit = self.limit.get_or_insert(Limit { sent: 0, left, refilled: (seen.now, seen.sent), half, rtt: seen.rtt });
             limit.sent = seen.sent;
             self.watch = None;
         }
         (self.writes, self.losses) = (seen.writes, seen.losses);
         self.limit.as_mut().map_or(usize::MAX, |limit| {
             (limit.half, limit.rtt) = (half, seen.rtt);
-            limit.refill(seen.now);
+            limit.refill(seen.now, seen.sent);
             usize::try_from(limit.left).unwrap_or(usize::MAX)
         })
     }
 }
 
 impl Limit {
-    fn refill(&mut self, now: Instant) {
-        let since = now.duration_since(self.refilled).as_nanos();
-        let gained = u128::from(self.half) * since / self.rtt.as_nanos().max(1);
-        let gained = u64::try_from(gained).unwrap_or(u64::MAX);
+    fn refill(&mut self, now: Instant, sent: u64) {
+        let (since, counted) = self.refilled;
+        // Another path counts anew.
+        if sent < counted {
+            (self.refilled, self.sent) = ((now, sent), self.sent.min(sent));
+            return;
+        }
+        let time = u128::from(self.half / TRICKLE) * now.duration_since(since).as_nanos() / self.rtt.as_nanos().max(1);
+        let gained = u64::try_from(time).unwrap_or(u64::MAX).max((sent - counted) / 2);
         if gained >= WORTH.min(self.half) {
             self.left = self.left.saturating_add(gained).min(self.half);
-            self.refilled = now;
+            self.refilled = (now, sent);
         }
     }
 
@@ -160,21 +168,33 @@ mod tests {
     }
 
     #[test]
-    fn half_a_window_a_round_trip_while_streams_wait() {
+    fn half_of_what_is_sent_while_streams_wait() {
         let (mut budget, start) = (Budget::default(), Instant::now());
         assert!(budget.is_free(0) && !budget.is_free(1));
-        // A flood begins with nothing, and has all of its share by the end.
+        // A flood begins with nothing, and has half of it all by the end, however fast or slowly the connection sends.
         assert_eq!(budget.look(seen(start, 0, 1, [5, 5, 0]), true), 0);
-        let mut given = 0;
+        let (mut given, mut sent) = (0, 5);
         for ms in 1..=1000 {
-            let room = budget.look(seen(start, ms, 1, [5 + ms, 5, 0]), true);
+            sent += if ms < 500 { 3000 } else { 400 };
+            let room = budget.look(seen(start, ms, 1, [sent, 5, 0]), true);
             budget.spend(room);
-            given += room;
+            given += room as u64;
         }
-        assert_eq!(given, 10 * HALF);
+        assert!(given.abs_diff(sent / 2) < 2 * WORTH, "{given} of {sent}");
         // What was not used does not pile up, and a burst of a modest flow is not held.
-        assert_eq!(budget.look(seen(start, 9000, 1, [9000, 5, 0]), true), HALF);
+        assert_eq!(budget.look(seen(start, 9000, 1, [9_000_000, 5, 0]), true), HALF);
         assert_eq!(Budget::default().look(seen(start, 0, 1, [5, 5, 0]), false), HALF);
+    }
+
+    #[test]
+    fn while_nothing_is_sent_some_of_it_goes_and_another_path_counts_anew() {
+        let (mut budget, start) = (Budget::default(), Instant::now());
+        budget.look(seen(start, 0, 1, [900_000, 5, 0]), true);
+        assert_eq!(budget.look(seen(start, 100, 1, [900_000, 5, 0]), true), HALF / TRICKLE as usize);
+        budget.spend(HALF);
+        assert_eq!(budget.look(seen(start, 101, 1, [3000, 5, 0]), true), 0);
+        assert_eq!(budget.look(seen(start, 102, 1, [7000, 5, 0]), true), 2000);
+        assert_eq!(budget.look(seen(start, 103, 1, [8000, 7000, 0]), true), ALL);
     }
 
     #[test]
@@ -205,7 +225,7 @@ mod tests {
     #[test]
     fn a_packet_waits_for_its_part_of_the_round_trip() {
         let now = Instant::now();
-        let limit = |left, half| Limit { sent: 0, left, refilled: now, half, rtt: RTT };
+        let limit = |left, half| Limit { sent: 0, left, refilled: (now, 0), half, rtt: RTT };
         assert_eq!(limit(1200, 100_000).pause(1200), None);
         assert_eq!(limit(200, 100_000).pause(1200), Some(RTT / 100));
         assert_eq!(limit(0, 2400).pause(1200), Some(LONGEST_PAUSE));
