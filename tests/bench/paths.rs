@@ -31,17 +31,12 @@ use tokio::{
 
 use crate::{
     Failure,
+    emulator::{Conditions, Path, Tally},
     floor::Floor,
     options::Arguments,
     subject::{Ground, On},
     wire::{Sending, Socket, Wire},
 };
-
-#[path = "../path/emulator.rs"]
-#[expect(dead_code, reason = "nothing moves here")]
-mod emulator;
-
-use emulator::{Conditions, Path, Tally};
 
 /// A congestion controller of quinn's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
