@@ -129,6 +129,9 @@ pub struct Overrides {
     /// Serve no HTTP/3
     #[arg(long, env = "MASQUE_RELAY_NO_H3", hide_env = true, value_parser = BoolishValueParser::new())]
     pub no_h3: bool,
+    /// Write what QUIC does, packet by packet, into qlog files there
+    #[arg(long, value_name = "DIR", env = "MASQUE_RELAY_QLOG", hide_env = true)]
+    pub qlog: Option<PathBuf>,
     /// Which of them were given, and how; filled by [`Arguments::from_command_line`].
     #[arg(skip)]
     pub given: Given,
@@ -187,6 +190,7 @@ impl Overrides {
         set("allow_private", "rules.allow_private", &|config| config.rules.allow_private = self.allow_private);
         set("no_h2", "http2", &|config| config.http.h2 = !self.no_h2);
         set("no_h3", "http3", &|config| config.http.h3 = !self.no_h3);
+        set("qlog", "log.qlog", &|config| config.log.qlog.clone_from(&self.qlog));
     }
 }
 
@@ -207,7 +211,7 @@ impl Given {
 }
 
 /// The settings that are flags: clap's name, the flag, the variable.
-const OVERRIDES: [(&str, &str, &str); 9] = [
+const OVERRIDES: [(&str, &str, &str); 10] = [
     ("config", "--config", "MASQUE_RELAY_CONFIG"),
     ("listen", "--listen", "MASQUE_RELAY_LISTEN"),
     ("cert", "--cert", "MASQUE_RELAY_CERT"),
@@ -217,6 +221,7 @@ const OVERRIDES: [(&str, &str, &str); 9] = [
     ("allow_private", "--allow-private", "MASQUE_RELAY_ALLOW_PRIVATE"),
     ("no_h2", "--no-h2", "MASQUE_RELAY_NO_H2"),
     ("no_h3", "--no-h3", "MASQUE_RELAY_NO_H3"),
+    ("qlog", "--qlog", "MASQUE_RELAY_QLOG"),
 ];
 
 const TRY: &str = "Try it: masque-relay serve --dev";

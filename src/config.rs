@@ -303,6 +303,8 @@ pub struct Log {
     pub privacy: Privacy,
     /// A file for the records of connections, a line of JSON each.
     pub records: Option<PathBuf>,
+    /// A directory for qlog files, one for every QUIC connection.
+    pub qlog: Option<PathBuf>,
     /// The secrets of connections go to the file that `SSLKEYLOGFILE` names: whoever reads it reads all traffic.
     pub secrets: bool,
 }

@@ -21,6 +21,7 @@ mod event;
 mod file;
 mod fold;
 mod head;
+mod qlog;
 mod ring;
 
 use std::{
@@ -35,6 +36,7 @@ use tokio::time::Instant;
 
 pub use event::{Asked, Critical, Ended, Refused, What};
 pub use file::{Lost, Queue, Writer};
+pub use qlog::{Qlog, Trace, Traces};
 pub use ring::{Counts, Note, Open, Records, Session};
 
 use crate::{

@@ -36,7 +36,7 @@ use crate::{
     metrics::{Metrics, Snapshot},
     policy::{Policy, limits::Limits},
     proto::template::Template,
-    record::{Records, Writer},
+    record::{Qlog, Records, Writer},
     session::{self, Worker, h3},
     sys,
     upstream::{Dialer, resolve::Resolver},
@@ -67,6 +67,8 @@ pub struct Server {
     admin: Option<Admin>,
     /// Waits, when the threads are over, for the last record to be written.
     _writer: Option<Writer>,
+    /// The same for qlog files.
+    _qlog: Option<Qlog>,
 }
 
 /// The counters of a relay, running or over.
@@ -112,7 +114,10 @@ impl Server {
         let digest = reload::digest(&config);
         let serving = reload::serving(&config, &faults)?;
         let derive = |label: &str| serving.first().derive_key(label);
-        let quic = Shared::new(&config, &serving.tls_for_quic()?, h3::STREAMS, Arc::clone(&faults), derive)?;
+        let qlog = config.log.qlog.as_ref().map(|path| Qlog::open(path).map_err(|source| StartError::Qlog { path: path.clone(), source }));
+        let qlog = qlog.transpose()?;
+        let quic =
+            Shared::new(&config, &serving.tls_for_quic()?, h3::STREAMS, Arc::clone(&faults), qlog.as_ref().map(Qlog::traces), derive)?;
         let workers = config.workers.clamp(1, MAX_WORKERS);
         let tls = serving.tls_for_tcp(config.http, config.tls12)?;
         let Bound { addresses, workers: sockets, mut warnings } = bind_all(&config, workers)?;
@@ -149,6 +154,7 @@ impl Server {
             records,
             admin: None,
             _writer: writer,
+            _qlog: qlog,
         };
         let cpus = sys::allowed_cpus().map_err(|source| StartError::Worker { source })?;
         for (number, sockets) in sockets.into_iter().enumerate() {

@@ -139,6 +139,7 @@ impl From<StartError> for Failure {
             | StartError::Quic(_)
             | StartError::Dns { .. }
             | StartError::Records { .. }
+            | StartError::Qlog { .. }
             | StartError::Worker { .. } => Exit::Failed,
         };
         Self::new(exit, &error, error.hint())

@@ -67,7 +67,11 @@ async fn serve(arguments: &ServeArguments, program: &str, now: SystemTime) -> Re
     }
     let room = make_room(&config);
     let grace = config.timeouts.drain;
+    let qlog = config.log.qlog.clone();
     let server = Server::start(config)?;
+    if let Some(directory) = qlog {
+        warn!("qlog: every packet of every HTTP/3 connection is noted in {}, which costs time and room", directory.display());
+    }
     for warning in room.iter().chain(server.warnings()) {
         // On a machine one tries things on, a small limit is normal.
         if dev.is_some() { info!("{warning}") } else { warn!("{warning}") }
@@ -239,8 +243,7 @@ impl Signals {
 
 /// Beneath the help of `serve`.
 pub const HELP: &str = "\
-A flag overrides the environment (MASQUE_RELAY_CONFIG, _LISTEN, _CERT, _KEY, _WORKERS, _OPEN,
-_ALLOW_PRIVATE, _NO_H2, _NO_H3, _FAULT, _LOG, _LOG_FORMAT), and that the file. Says `ready URL`.
+A flag overrides its variable (--no-h2: MASQUE_RELAY_NO_H2), and that the file. Says `ready URL`.
 Example: masque-relay serve --config /etc/masque-relay/relay.toml";
 
 #[cfg(test)]

@@ -131,6 +131,7 @@ impl Settings {
         );
         files.extend(self.config.access.client_ca.as_mut().map(|file| ("access.client_ca", file)));
         files.extend(self.config.log.records.as_mut().map(|file| ("log.records", file)));
+        files.extend(self.config.log.qlog.as_mut().map(|directory| ("log.qlog", directory)));
         if let Admin::At(socket) = &mut self.config.admin {
             files.push(("admin", socket));
         }
@@ -469,6 +470,7 @@ allow = true
 [log]
 privacy = "none"
 records = "/var/log/records.jsonl"
+qlog = "/var/log/qlog"
 "#;
 
     #[test]

@@ -388,4 +388,13 @@ pub static KEYS: &[Key] = &[
         },
         show: |config| config.log.records.as_deref().map_or_else(|| quoted("off"), path),
     },
+    Key {
+        path: "log.qlog",
+        about: "a directory that gets a qlog file for every HTTP/3 connection, packet by packet, mode 0600; `\"off\"`: none",
+        read: |value, config| {
+            config.log.qlog = if text(value)? == "off" { None } else { Some(parsed(value, file)?) };
+            Ok(())
+        },
+        show: |config| config.log.qlog.as_deref().map_or_else(|| quoted("off"), path),
+    },
 ];

@@ -10,8 +10,8 @@ use std::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::{hkdf, hmac};
 use quinn::{
-    Connecting, ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
-    ValidationTokenConfig, VarInt,
+    Connecting, ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, QlogConfig, ServerConfig, TokioRuntime,
+    TransportConfig, ValidationTokenConfig, VarInt,
     congestion::{BbrConfig, ControllerFactory, CubicConfig},
     crypto::rustls::NoInitialCipherSuite,
 };
@@ -33,7 +33,7 @@ use crate::{
     config::{Config, Congestion, Retry, memory},
     fault::{Fault, Faults},
     policy::limits::{ConnectionSlots, Limits},
-    record::{self, Records},
+    record::{self, Log, Records, Traces},
     sys,
 };
 
@@ -54,6 +54,8 @@ pub struct Shared {
     cid_length: usize,
     retry: Retry,
     faults: Arc<Faults>,
+    /// Where every connection's packets are noted; what its transport is made from goes with it, for it needs one of its own.
+    qlog: Option<(Traces, Box<dyn Fn() -> TransportConfig + Send + Sync>)>,
 }
 
 impl Shared {
@@ -64,6 +66,7 @@ impl Shared {
         tls: &Tls,
         streams: u64,
         faults: Arc<Faults>,
+        qlog: Option<Traces>,
         derive: impl Fn(&str) -> [u8; 64],
     ) -> Result<Self, NoInitialCipherSuite> {
         let tls = Arc::new(QuicTls::new(tls)?);
@@ -91,6 +94,10 @@ impl Shared {
             cid_length: faults.cid().unwrap_or(config.bisect.cid_length).into(),
             retry: config.quic.retry,
             faults,
+            qlog: qlog.map(|traces| {
+                let config = config.clone();
+                (traces, Box::new(move || transport(&config, streams)) as Box<_>)
+            }),
         })
     }
 
@@ -100,11 +107,21 @@ impl Shared {
         Ok(())
     }
 
-    /// The configuration of one connection, which fills `seen`.
-    fn watched(&self, seen: Seen) -> Arc<ServerConfig> {
+    /// The configuration of one connection, which fills `seen` and is recorded in `log`.
+    fn watched(&self, seen: Seen, log: &Log) -> Arc<ServerConfig> {
         let mut server = self.server.clone();
         server.crypto = greased(Arc::new(Watched { tls: self.tls.load_full(), seen }), self.grease);
-        if self.faults.on(Fault::NoDatagramParameter) {
+        let without_datagrams = self.faults.on(Fault::NoDatagramParameter);
+        if let Some((traces, transport)) = &self.qlog {
+            let mut transport = transport();
+            if without_datagrams {
+                transport.datagram_receive_buffer_size(None);
+            }
+            let mut qlog = QlogConfig::default();
+            qlog.writer(Box::new(traces.begin(log))).title(Some(format!("connection {} of {}", log.id(), log.client())));
+            transport.qlog_stream(qlog.into_stream());
+            server.transport_config(Arc::new(transport));
+        } else if without_datagrams {
             server.transport_config(Arc::clone(&self.without_datagrams));
         }
         Arc::new(server)
@@ -244,16 +261,17 @@ pub async fn accept(
         match limits.connection(source) {
             Ok(slots) => {
                 let seen = Seen::default();
-                match incoming.accept_with(shared.watched(seen.clone())) {
-                    Ok(connecting) => {
-                        let record = records.begin(address);
-                        if proven {
-                            record.log().proven();
-                        }
-                        record.log().hello(seen.offer());
-                        admit(connecting, slots, record);
+                let record = records.begin(address);
+                record.log().hello(seen.offer());
+                if proven {
+                    record.log().proven();
+                }
+                match incoming.accept_with(shared.watched(seen, record.log())) {
+                    Ok(connecting) => admit(connecting, slots, record),
+                    Err(error) => {
+                        debug!(%source, %error, "a connection could not be accepted");
+                        record.turn_away(&format!("a bad first packet: {error}"));
                     }
-                    Err(error) => debug!(%source, %error, "a connection could not be accepted"),
                 }
             }
             Err(why) => {

@@ -173,6 +173,15 @@ impl Records {
         self.tell(|| Note::Closed(Arc::clone(log)));
     }
 
+    fn give_up(&self, log: &Arc<Log>, why: &str) {
+        log.lock().turned_away = Some(why.into());
+        let mut shelf = self.lock();
+        shelf.open.remove(&log.id.number);
+        keep(&mut shelf.turned_away, Arc::clone(log), TURNED_AWAY);
+        drop(shelf);
+        self.tell(|| Note::Closed(Arc::clone(log)));
+    }
+
     fn tell(&self, note: impl FnOnce() -> Note) {
         if self.notes.receiver_count() > 0 {
             // The last follower may have gone just now.
@@ -212,6 +221,12 @@ impl Open {
         self.over = true;
         self.records.end(&self.log, close);
         asks.then(|| self.log.record().trouble()).flatten()
+    }
+
+    /// It never was one: its place is among those that cost an attacker nothing.
+    pub fn turn_away(mut self, why: &str) {
+        self.over = true;
+        self.records.give_up(&self.log, why);
     }
 }
 

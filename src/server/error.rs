@@ -59,6 +59,14 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The directory for qlog files cannot be used.
+    #[error("cannot use the directory for qlog files {}", path.display())]
+    Qlog {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A thread or its runtime cannot be made.
     #[error("cannot start a worker")]
     Worker {
@@ -95,6 +103,9 @@ impl StartError {
             Self::Dns { .. } => Some("name the servers yourself: `dns.servers = [\"192.0.2.53:53\"]`".into()),
             Self::Admin(error) => error.hint(),
             Self::Records { .. } => Some("`log.records` names it; the user that runs the relay must be allowed to write there".into()),
+            Self::Qlog { .. } => {
+                Some("`--qlog` or `log.qlog` names it; the user that runs the relay must be allowed to write there".into())
+            }
             Self::Bind { source, .. } | Self::Worker { source } if matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 Some("no descriptor is left: raise the limit (`LimitNOFILE=` of systemd, `ulimit -n`)".into())
             }

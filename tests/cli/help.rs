@@ -81,14 +81,14 @@ fn serve() {
           --allow-private                Let clients reach private addresses
           --no-h2                        Serve no HTTP/2
           --no-h3                        Serve no HTTP/3
+          --qlog <DIR>                   Write what QUIC does, packet by packet, into qlog files there
           --fault <NAME[=ARG]>           Misbehave; repeatable; `--fault help` lists the ways
           --seed <N>                     Of faults that are random
           --log <LEVEL>                  What is logged: error to trace, or a filter [default: info]
           --log-format <auto|text|json>  How it looks; auto: text on a terminal, JSON otherwise
       -h, --help                         Print help
 
-    A flag overrides the environment (MASQUE_RELAY_CONFIG, _LISTEN, _CERT, _KEY, _WORKERS, _OPEN,
-    _ALLOW_PRIVATE, _NO_H2, _NO_H3, _FAULT, _LOG, _LOG_FORMAT), and that the file. Says `ready URL`.
+    A flag overrides its variable (--no-h2: MASQUE_RELAY_NO_H2), and that the file. Says `ready URL`.
     Example: masque-relay serve --config /etc/masque-relay/relay.toml
     ");
 }
@@ -113,6 +113,7 @@ fn check() {
           --allow-private       Let clients reach private addresses
           --no-h2               Serve no HTTP/2
           --no-h3               Serve no HTTP/3
+          --qlog <DIR>          Write what QUIC does, packet by packet, into qlog files there
       -h, --help                Print help
 
     Example: masque-relay check --config relay.toml --show

@@ -47,6 +47,28 @@ fn c80_sighup_reads_access_and_rules_again_and_a_bad_configuration_changes_nothi
 }
 
 #[test]
+fn qlog_files_are_written_only_where_it_is_said() {
+    let home = Home::new().with_certificate();
+    let mut relay = Relay::configured(&home, "log.qlog = \"packets\"\n");
+    let line = relay.process.hears("qlog: ");
+    assert!(line.contains("every packet of every HTTP/3 connection is noted in packets"), "{line}");
+    asks(&home, &relay);
+    relay.process.signal("TERM");
+    relay.process.ended();
+    assert_eq!(fs::read_dir(home.path("packets")).expect("it is made").count(), 1);
+
+    // A flag overrides the file, and nothing is written where nobody asked.
+    let mut process = Process::start(home.command(&["serve", "--config", "relay.toml", "--qlog", "elsewhere"]));
+    process.hears("is noted in elsewhere");
+    let home = Home::new().with_certificate();
+    let mut relay = Relay::configured(&home, "");
+    asks(&home, &relay);
+    relay.process.signal("TERM");
+    let (_, talk) = relay.process.ended();
+    assert!(!talk.iter().any(|line| line.contains("qlog")), "{talk:#?}");
+}
+
+#[test]
 fn secrets_are_written_only_where_the_environment_says_so() {
     let home = Home::new().with_certificate();
     let relay = Relay::configured(&home, "");

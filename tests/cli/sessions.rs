@@ -198,4 +198,13 @@ fn a_socket_that_cannot_be_is_explained() {
 
     hint: `log.records` names it; the user that runs the relay must be allowed to write there
     ");
+    home.write("relay.toml", &format!("log.qlog = \"relay.toml\"\n{entry}"));
+    insta::assert_snapshot!(home.run(&["serve", "--config", "relay.toml"]), @r"
+    exit 1
+    -- stderr
+    error: cannot use the directory for qlog files relay.toml
+      caused by: file exists (os error 17)
+
+    hint: `--qlog` or `log.qlog` names it; the user that runs the relay must be allowed to write there
+    ");
 }

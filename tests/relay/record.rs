@@ -3,6 +3,7 @@
 mod ends;
 mod hypotheses;
 mod kept;
+mod qlog;
 mod secrets;
 
 use masque_relay::{
