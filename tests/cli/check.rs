@@ -116,6 +116,7 @@ fn what_is_meant_is_shown_with_its_sources() {
     keep_alive = "0s"                             # default
     retry = "load"                                # default
     socket_buffer = 4194304                       # default
+    congestion = "cubic"                          # default
 
     [apple]
     well_known = true                             # default

@@ -166,8 +166,12 @@ impl Datagrams {
             self.turn(packet.len()).await;
             match self.link.send_datagram_wait(packet).await {
                 Ok(()) => flow.carried(Way::Back, 1, payload),
-                Err(SendDatagramError::ConnectionLost(_)) => return,
-                Err(error) => flow.dropped(Way::Back, loss(&error), 1),
+                Err(error) => {
+                    flow.dropped(Way::Back, loss(&error), 1);
+                    if matches!(error, SendDatagramError::ConnectionLost(_)) {
+                        return;
+                    }
+                }
             }
         }
     }
