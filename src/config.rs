@@ -237,6 +237,18 @@ pub struct Quic {
     pub retry: Retry,
     /// SO_RCVBUF and SO_SNDBUF asked for, bytes.
     pub socket_buffer: usize,
+    /// How fast the relay sends to a client; what clients send is theirs to decide.
+    pub congestion: Congestion,
+}
+
+/// A congestion controller (RFC 9002 §7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// RFC 9438, which backs off at every loss.
+    #[default]
+    Cubic,
+    /// What quinn has of BBR, version 1, and calls experimental: losses do not slow it down, and it keeps the queue of a path full.
+    Bbr,
 }
 
 /// When Retry is sent (RFC 9000 §8.1.2).
@@ -421,7 +433,13 @@ impl Default for Timeouts {
 
 impl Default for Quic {
     fn default() -> Self {
-        Self { initial_mtu: 1350, keep_alive: Duration::ZERO, retry: Retry::default(), socket_buffer: 4 << 20 }
+        Self {
+            initial_mtu: 1350,
+            keep_alive: Duration::ZERO,
+            retry: Retry::default(),
+            socket_buffer: 4 << 20,
+            congestion: Congestion::default(),
+        }
     }
 }
 

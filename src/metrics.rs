@@ -87,6 +87,7 @@ pub struct Metrics {
     tunnels_open: AtomicU64,
     packets: [AtomicU64; 2],
     bytes: [AtomicU64; 2],
+    tcp_bytes: [AtomicU64; 2],
     dropped: [[AtomicU64; LOSSES]; 2],
     // Once a request, never once a packet: a lock is cheap enough.
     refused: Mutex<BTreeMap<u16, u64>>,
@@ -117,6 +118,8 @@ pub struct Snapshot {
     pub packets: [u64; 2],
     /// Payload bytes of UDP tunnels carried, out and back.
     pub bytes: [u64; 2],
+    /// Bytes of TCP tunnels that are over, out and back.
+    pub tcp_bytes: [u64; 2],
     /// UDP packets dropped, out and back, by the order of [`Loss`].
     pub dropped: [[u64; LOSSES]; 2],
     /// Requests refused, by status.
@@ -151,6 +154,12 @@ impl Metrics {
         self.dropped[way as usize][loss as usize].fetch_add(packets, Relaxed);
     }
 
+    /// A TCP tunnel is over that carried these bytes.
+    pub fn tcp_carried(&self, out: u64, back: u64) {
+        self.tcp_bytes[Way::Out as usize].fetch_add(out, Relaxed);
+        self.tcp_bytes[Way::Back as usize].fetch_add(back, Relaxed);
+    }
+
     /// A request was answered with no.
     pub fn refused(&self, status: u16) {
         *lock(&self.refused).entry(status).or_default() += 1;
@@ -176,6 +185,7 @@ impl Metrics {
             tunnels_open: read(&self.tunnels_open),
             packets: self.packets.each_ref().map(read),
             bytes: self.bytes.each_ref().map(read),
+            tcp_bytes: self.tcp_bytes.each_ref().map(read),
             dropped: self.dropped.each_ref().map(|ways| ways.each_ref().map(read)),
             refused: lock(&self.refused).clone(),
             ended: lock(&self.ended).clone(),
@@ -195,6 +205,7 @@ impl Snapshot {
             for way in [Way::Out as usize, Way::Back as usize] {
                 sum.packets[way] += worker.packets[way];
                 sum.bytes[way] += worker.bytes[way];
+                sum.tcp_bytes[way] += worker.tcp_bytes[way];
                 sum.dropped[way].iter_mut().zip(worker.dropped[way]).for_each(|(sum, worker)| *sum += worker);
             }
             worker.refused.into_iter().for_each(|(status, count)| *sum.refused.entry(status).or_default() += count);
@@ -240,9 +251,12 @@ mod tests {
         a.refused(502);
         b.refused(502);
         a.ended(&Ended::Idle);
+        a.tcp_carried(7, 1);
+        b.tcp_carried(2, 30);
         let sum = Snapshot::sum([a.snapshot(), b.snapshot()]);
         assert_eq!((sum.tunnels, sum.tunnels_open), (1, 1));
         assert_eq!(sum.lost(Way::Back, Loss::Socket), 4);
+        assert_eq!(sum.tcp_bytes, [9, 31]);
         assert_eq!((sum.refused[&502], sum.ended["idle"]), (2, 1));
         drop(open);
         assert_eq!(a.snapshot().tunnels_open, 0);

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 pub use readable::{READABLE_OR_BROKEN, watch_reading, watch_writing};
 pub use system::{
-    Arena, Received, allowed_cpus, drain_errors, pin_to, prepare_upstream, raise_descriptor_limit, receive, steer_by_connection_id,
+    Arena, Received, allowed_cpus, drain_errors, overrun, pin_to, prepare_upstream, raise_descriptor_limit, receive, steer_by_connection_id,
 };
 
 /// Segments in one send: the kernel's UDP_MAX_SEGMENTS was 64 for long, and every kernel takes that many.

@@ -191,7 +191,7 @@ impl Settings {
                 "access.tokens",
                 format!(
                     "no token is configured, and {addr} can be reached from other machines: add one to `access.tokens` \
-                     (`masque-relay cert token` makes it), or declare `access.open = true`"
+                     (`masque-relay cert token` makes it), name the CA of client certificates in `access.client_ca`, or declare `access.open = true`"
                 ),
             ));
         }
@@ -356,7 +356,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{Access, Certificate, Privacy, Protocol, Retry, Rule, Token},
+        config::{Access, Certificate, Congestion, Privacy, Protocol, Retry, Rule, Token},
         refusal::Denial,
     };
 
@@ -448,6 +448,7 @@ initial_mtu = 1_300
 keep_alive = "15s"
 retry = "always"
 socket_buffer = 0x10_0000
+congestion = "bbr"
 [apple]
 well_known = false
 draft_03 = false
@@ -490,7 +491,7 @@ qlog = "/var/log/qlog"
         assert_eq!(config.timeouts.udp_idle, Duration::from_secs(3600));
         assert_eq!(config.dns.servers, ["192.0.2.53:53".parse().unwrap(), "[2001:db8::53]:5353".parse().unwrap()]);
         assert_eq!((config.quic.retry, config.log.privacy), (Retry::Always, Privacy::None));
-        assert_eq!(config.quic.socket_buffer, 1 << 20);
+        assert_eq!((config.quic.socket_buffer, config.quic.congestion), (1 << 20, Congestion::Bbr));
     }
 
     #[test]

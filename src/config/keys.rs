@@ -7,7 +7,7 @@ use super::{
     entries::{certificate, revocable, rule, token},
     show::{certificates, durations, path, quoted, quoted_list, rules, tokens, word},
     values::{
-        DENIALS, PRIVACIES, RETRIES, Read, Value, boolean, choice, duration, field_name, list, listen_address, number, parsed,
+        CONGESTIONS, DENIALS, PRIVACIES, RETRIES, Read, Value, boolean, choice, duration, field_name, list, listen_address, number, parsed,
         path as file, relay_name, resolver, text,
     },
 };
@@ -338,6 +338,12 @@ pub static KEYS: &[Key] = &[
         about: "SO_RCVBUF and SO_SNDBUF of the listening sockets, bytes; the kernel may give less",
         read: |value, config| number(value, 64 << 10..=1 << 30).map(|size| config.quic.socket_buffer = size as usize),
         show: |config| config.quic.socket_buffer.to_string(),
+    },
+    Key {
+        path: "quic.congestion",
+        about: "how fast the relay sends to a client: `cubic` backs off at every loss; `bbr`, experimental, never, and floods a shared path",
+        read: |value, config| choice(value, &CONGESTIONS).map(|congestion| config.quic.congestion = congestion),
+        show: |config| word(&CONGESTIONS, config.quic.congestion),
     },
     quirk!("apple.well_known", "`/.well-known/masque/udp/…` is served beside whatever `templates` says", WellKnown),
     quirk!("apple.draft_03", "the method CONNECT-UDP of draft-03 gets 501 with a reason, not 405", Draft03),

@@ -13,7 +13,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Privacy, Protocol, Retry};
+use super::{Congestion, Privacy, Protocol, Retry};
 use crate::refusal::Denial;
 
 /// A value with its place in the file.
@@ -224,4 +224,5 @@ pub(super) const DENIALS: [(&str, Denial); 4] =
     [("block", Denial::Block), ("direct", Denial::Direct), ("filtered", Denial::Filtered), ("forbidden", Denial::Forbidden)];
 pub(super) const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 pub(super) const RETRIES: [(&str, Retry); 3] = [("never", Retry::Never), ("load", Retry::Load), ("always", Retry::Always)];
+pub(super) const CONGESTIONS: [(&str, Congestion); 2] = [("cubic", Congestion::Cubic), ("bbr", Congestion::Bbr)];
 pub(super) const PRIVACIES: [(&str, Privacy); 3] = [("full", Privacy::Full), ("domain", Privacy::Domain), ("none", Privacy::None)];

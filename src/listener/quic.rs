@@ -11,7 +11,9 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::{hkdf, hmac};
 use quinn::{
     Connecting, ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig, QlogConfig, ServerConfig, TokioRuntime,
-    TransportConfig, ValidationTokenConfig, VarInt, congestion::CubicConfig, crypto::rustls::NoInitialCipherSuite,
+    TransportConfig, ValidationTokenConfig, VarInt,
+    congestion::{BbrConfig, ControllerFactory, CubicConfig},
+    crypto::rustls::NoInitialCipherSuite,
 };
 use quinn_proto::ConnectionId;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -28,7 +30,7 @@ use super::{
 };
 use crate::{
     certs::Tls,
-    config::{Config, Retry, memory},
+    config::{Config, Congestion, Retry, memory},
     fault::{Fault, Faults},
     policy::limits::{ConnectionSlots, Limits},
     record::{self, Log, Records, Traces},
@@ -39,6 +41,8 @@ use crate::{
 const LONGEST_CID: usize = 20;
 /// Handshakes of unproven addresses a second and worker, above which a client must prove its address first.
 const UNPROVEN: u32 = 500;
+/// Bytes on their way to a client of whose path nothing is known yet: 32 full packets, where RFC 9002 §7.2 recommends 10. They leave paced.
+const INITIAL_WINDOW: u64 = 32 * 1200;
 
 /// What all workers' endpoints share: keys and configuration.
 pub struct Shared {
@@ -138,8 +142,6 @@ fn transport(config: &Config, streams: u64) -> TransportConfig {
     // A tunnel's idle limit must not be undercut by its connection's (C-70). A TCP tunnel's longer one counts while the client keeps the
     // connection alive: a phone that is gone is not waited for an hour.
     let idle = config.timeouts.udp_idle.max(config.timeouts.idle);
-    let mut cubic = CubicConfig::default();
-    cubic.initial_window(32 * 1200);
     let mut mtu = MtuDiscoveryConfig::default();
     // A black hole is often a client that moved: look again soon.
     mtu.upper_bound(1452).black_hole_cooldown(Duration::from_secs(10));
@@ -158,11 +160,27 @@ fn transport(config: &Config, streams: u64) -> TransportConfig {
         .max_idle_timeout(Some(idle.try_into().unwrap_or(VarInt::MAX.into())))
         .keep_alive_interval((!config.quic.keep_alive.is_zero()).then_some(config.quic.keep_alive))
         .allow_spin(false)
-        .congestion_controller_factory(Arc::new(Telling(Arc::new(cubic))));
+        .congestion_controller_factory(controllers(config.quic.congestion));
     if !config.bisect.datagrams {
         transport.datagram_receive_buffer_size(None);
     }
     transport
+}
+
+/// What makes a controller for every connection.
+fn controllers(congestion: Congestion) -> Arc<dyn ControllerFactory + Send + Sync> {
+    match congestion {
+        Congestion::Cubic => {
+            let mut cubic = CubicConfig::default();
+            cubic.initial_window(INITIAL_WINDOW);
+            Arc::new(Telling(Arc::new(cubic)))
+        }
+        Congestion::Bbr => {
+            let mut bbr = BbrConfig::default();
+            bbr.initial_window(INITIAL_WINDOW);
+            Arc::new(Telling(Arc::new(bbr)))
+        }
+    }
 }
 
 /// A limit as quinn wants it.
@@ -307,6 +325,17 @@ mod tests {
             let shown = format!("{:?}", transport(&config, 1));
             let wanted = format!("max_idle_timeout: Some({:?})", limit(connection * 1000));
             assert!(shown.contains(&wanted), "{wanted} not in {shown}");
+        }
+    }
+
+    #[test]
+    fn each_word_makes_its_own_controller_with_our_window() {
+        let made = |congestion| controllers(congestion).build(Instant::now().into_std(), 1200);
+        // What each of quinn's tells of itself is its mark.
+        assert!(made(Congestion::Cubic).metrics().ssthresh.is_some());
+        assert!(made(Congestion::Bbr).metrics().pacing_rate.is_some());
+        for congestion in [Congestion::Cubic, Congestion::Bbr] {
+            assert_eq!(made(congestion).window(), INITIAL_WINDOW);
         }
     }
 

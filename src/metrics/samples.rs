@@ -44,6 +44,7 @@ impl Snapshot {
         for (way, name) in ["out", "back"].into_iter().enumerate() {
             all.push(Sample::new("udp_packets_total", self.packets[way]).label("way", name));
             all.push(Sample::new("udp_bytes_total", self.bytes[way]).label("way", name));
+            all.push(Sample::new("tcp_bytes_total", self.tcp_bytes[way]).label("way", name));
             for loss in Loss::ALL {
                 let lost = self.dropped[way][loss as usize];
                 all.push(Sample::new("udp_dropped_total", lost).label("way", name).label("why", loss.name()));
@@ -96,7 +97,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\nnot in\n{text}");
         }
-        assert_eq!(text.matches("# TYPE").count(), 9 - 1, "{text}");
+        assert_eq!(text.matches("# TYPE").count(), 9, "{text}");
         assert!(Loss::ALL.iter().enumerate().all(|(at, loss)| *loss as usize == at));
     }
 }

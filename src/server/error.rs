@@ -94,7 +94,7 @@ impl StartError {
             }
             Self::Certificate(error) => error.hint(),
             Self::OpenToAll { .. } => {
-                Some("`masque-relay cert token` makes a token and its line of configuration; `--open` lets everybody in".into())
+                Some("`masque-relay cert token` makes a token and its line of configuration; `access.client_ca` takes client certificates; `--open` lets everybody in".into())
             }
             Self::NoFaults { .. } => {
                 Some("`--dev` lets it, and so does `allow = true` under `[fault]`; not where anybody depends on it".into())

@@ -90,6 +90,7 @@ impl Line {
 
     pub(super) fn tcp_closed(&self, ended: &Ended, totals: tcp::Totals, worker: &Worker) {
         worker.metrics.ended(ended);
+        worker.metrics.tcp_carried(totals.bytes_out, totals.bytes_back);
         self.over(ended, Some(Totals { bytes_out: totals.bytes_out, bytes_back: totals.bytes_back, ..Totals::default() }));
         event_at!(
             ended.level(), client = %self.client.address, http = self.client.http, stream = self.number, user = self.user(), kind = self.kind,

@@ -202,6 +202,17 @@ pub fn prepare_upstream(socket: &UdpSocket) -> io::Result<()> {
     }
 }
 
+/// Packets that found the socket's receive buffer full, since it was made. A burst that came joined counts as one.
+pub fn overrun(socket: &UdpSocket) -> u64 {
+    // SO_MEMINFO gives nine counters, of which this is the last (since Linux 4.12; an older kernel says no, and nothing is known).
+    let mut counters = [0_u32; 9];
+    let mut len = size_of_val(&counters) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes of a live array.
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, (&raw mut counters).cast(), &raw mut len) };
+    if result == 0 { counters[8].into() } else { 0 }
+}
+
 /// Steers packets among the sockets of a reuseport group, of which `socket` is one: short headers and Handshake packets go to the socket whose
 /// index (in the order of binding) stands in byte 1 of the connection ID, everything else by the kernel's hash.
 pub fn steer_by_connection_id(socket: &UdpSocket, workers: u32) -> io::Result<()> {

@@ -29,6 +29,20 @@ fn received(socket: &UdpSocket) -> Vec<Vec<u8>> {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn what_found_no_room_is_known() {
+    let (a, b) = pair("127.0.0.1");
+    socket2::SockRef::from(&b).set_recv_buffer_size(20_000).unwrap();
+    for _ in 0..200 {
+        a.send(&[0; 1000]).unwrap();
+    }
+    let lost = overrun(&b);
+    b.set_nonblocking(true).unwrap();
+    assert!(lost > 0);
+    assert_eq!(received(&b).len() as u64 + lost, 200);
+}
+
+#[test]
 fn payloads_arrive_one_by_one_whatever_went_together() {
     for address in ["127.0.0.1", "::1"] {
         let (a, b) = pair(address);

@@ -285,6 +285,8 @@ impl Flow {
 pub async fn run(mut lane: impl Lane, flow: Arc<Flow>, idle: Duration, cut: impl Future<Output = Ended> + Send) -> Ended {
     let ended = carry(&mut lane, &flow, idle, cut).await;
     flow.over.store(true, Relaxed);
+    // What the target sent while this worker was elsewhere for too long.
+    flow.dropped(Way::Back, Loss::NoRoom, sys::overrun(flow.socket.get_ref()));
     lane.end(&ended).await;
     ended
 }

@@ -11,7 +11,7 @@ use masque_relay::{
 use quinn::crypto::rustls::QuicServerConfig;
 use tokio::task::JoinSet;
 
-use crate::{Failure, wire::Socket};
+use crate::{Failure, paths::Controller, wire::Socket};
 
 /// What is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,7 +32,7 @@ impl Floor {
     }
 
     /// Answers until it is killed. Chain and key lie in the current directory.
-    pub(crate) async fn serve(self) -> Result<(), Failure> {
+    pub(crate) async fn serve(self, congestion: Option<Controller>) -> Result<(), Failure> {
         match self {
             Self::Bare => {
                 let socket = Socket::bind()?;
@@ -40,12 +40,12 @@ impl Floor {
                 socket.introduced().await?;
                 socket.echo_at_best().await
             }
-            Self::Quinn => quinn_alone().await,
+            Self::Quinn => quinn_alone(congestion).await,
         }
     }
 }
 
-async fn quinn_alone() -> Result<(), Failure> {
+async fn quinn_alone(congestion: Option<Controller>) -> Result<(), Failure> {
     let identity = Identity::load(&Certificate { chain: Path::new("chain.pem").into(), key: Path::new("key.pem").into() })?;
     let mut config = quinn::ServerConfig::with_crypto(std::sync::Arc::new(QuicServerConfig::try_from(
         Serving::of(vec![identity])?.tls_for_quic()?.certificate,
@@ -53,6 +53,9 @@ async fn quinn_alone() -> Result<(), Failure> {
     let mut transport = quinn::TransportConfig::default();
     // As the relay has them.
     transport.initial_mtu(1350).stream_receive_window(WINDOW.into()).receive_window(WINDOW.into()).send_window(WINDOW.into());
+    if let Some(controller) = congestion {
+        transport.congestion_controller_factory(controller.factory());
+    }
     config.transport_config(transport.into());
     let endpoint = quinn::Endpoint::server(config, ([127, 0, 0, 1], 0).into())?;
     println!("ready https://{}", endpoint.local_addr()?);

@@ -24,9 +24,11 @@ mod fair;
 mod floor;
 mod meter;
 mod options;
+mod paths;
 mod report;
 mod rows;
 mod setup;
+mod soak;
 mod subject;
 mod tcp;
 mod udp;
@@ -64,7 +66,7 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             sys::raise_descriptor_limit()?;
             if let Some(floor) = arguments.serve_floor {
-                return floor.serve().await;
+                return floor.serve(arguments.congestion).await;
             }
             // What was started ends with its guard, which a signal alone would not drop.
             let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -88,6 +90,12 @@ async fn measure(arguments: &Arguments, now: SystemTime) -> Result<(), Failure> 
     let rows = rows::selected(&arguments.rows)?;
     let mut report = Report::new(&rows, arguments.against.as_deref(), arguments.quick)?;
     let ground = Ground::prepare(arguments, now)?;
+    if arguments.paths {
+        return paths::measure(&ground, arguments).await;
+    }
+    if let Some(minutes) = arguments.soak {
+        return soak::run(&ground, arguments, minutes).await;
+    }
     if arguments.envoy {
         envoy::fetch()?;
     }

@@ -68,18 +68,18 @@ impl Meter {
 }
 
 /// What a process has spent so far.
-struct Cpu {
+pub(crate) struct Cpu {
     /// Of all its threads, to the nanosecond. (Threads that have ended are forgotten: a relay's stay.)
-    total: Duration,
+    pub(crate) total: Duration,
     /// What its threads have waited for a core.
-    waited: Duration,
+    pub(crate) waited: Duration,
     /// In ticks, only good for the ratio of the two.
     user: u64,
     system: u64,
 }
 
 impl Cpu {
-    fn of(pid: u32) -> Result<Self, Failure> {
+    pub(crate) fn of(pid: u32) -> Result<Self, Failure> {
         let (mut total, mut waited) = (0, 0);
         for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
             // One that ends while we look is not missed.
@@ -95,7 +95,7 @@ impl Cpu {
         Ok(Self { total, waited, user: field(behind, 11)?, system: field(behind, 12)? })
     }
 
-    fn since(&self, before: &Self) -> Self {
+    pub(crate) fn since(&self, before: &Self) -> Self {
         Self {
             total: self.total - before.total,
             waited: self.waited - before.waited,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, value_parser};
 
-use crate::floor::Floor;
+use crate::{floor::Floor, paths::Controller};
 
 /// What the relay costs, as CPU of its own process: a table on stdout, the course of things on stderr
 ///
@@ -43,6 +43,15 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with_all = ["against", "peer"])]
     pub(crate) envoy: bool,
 
+    /// Measure congestion controllers instead: downloads over emulated paths, and what waits beside them; five minutes
+    #[arg(long, conflicts_with_all = ["rows", "against", "envoy", "peer"])]
+    pub(crate) paths: bool,
+
+    /// Load the relay to its half for so many minutes instead, and look for what grows, what stays, and what is not accounted for
+    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "10", value_parser = value_parser!(u64).range(1..=10_000),
+        conflicts_with_all = ["rows", "against", "envoy", "peer", "paths"])]
+    pub(crate) soak: Option<u64>,
+
     /// Drive this relay instead, `https://HOST[:PORT][/TEMPLATE]`; it must allow targets on 127.0.0.1, and run on a core of its own (taskset)
     #[arg(long, value_name = "URL", requires = "pid")]
     pub(crate) peer: Option<String>,
@@ -66,6 +75,10 @@ pub(crate) struct Arguments {
     /// Be a floor: the bench starts itself for this.
     #[arg(long, hide = true, value_name = "KIND")]
     pub(crate) serve_floor: Option<Floor>,
+
+    /// Of the floor, where it is not quinn's own default.
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub(crate) congestion: Option<Controller>,
 }
 
 impl Arguments {

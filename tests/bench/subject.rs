@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, SystemTime},
 };
@@ -16,7 +17,7 @@ use masque_relay::{
 };
 use tempfile::TempDir;
 
-use crate::{Failure, envoy, floor::Floor, options::Arguments};
+use crate::{Failure, envoy, floor::Floor, options::Arguments, paths::Controller};
 
 /// What all subjects need: certificates, and a core for each side.
 pub(crate) struct Ground<'a> {
@@ -82,17 +83,36 @@ impl<'a> Ground<'a> {
 
     /// Starts what is to be measured, or points at the peer.
     pub(crate) async fn subject(&self, on: On) -> Result<Subject, Failure> {
+        self.started(on, "relay.toml", &[]).await
+    }
+
+    /// The same with this congestion controller.
+    pub(crate) async fn congested(&self, on: On, controller: Controller) -> Result<Subject, Failure> {
+        let name = controller.name();
+        // The file ends with the section that the key belongs to.
+        let config = self.configured(name, "", &format!("congestion = \"{name}\"\n"))?;
+        self.started(on, &config, &["--congestion", name]).await
+    }
+
+    /// Our relay with an admin socket, and where that is.
+    pub(crate) async fn administered(&self) -> Result<(Subject, PathBuf), Failure> {
+        let config = self.configured("administered", "admin = \"admin.sock\"\n", "")?;
+        Ok((self.started(On::Relay, &config, &[]).await?, self.files.path().join("admin.sock")))
+    }
+
+    /// `more` is for a floor.
+    async fn started(&self, on: On, config: &str, more: &[&str]) -> Result<Subject, Failure> {
         let mut command;
         match (on, &self.arguments.peer) {
             (On::Relay, Some(url)) => return self.peer(url).await,
             (On::Relay, None) => {
                 command = Command::new(env!("CARGO_BIN_EXE_masque-relay"));
-                command.args(["serve", "--config", "relay.toml"]);
+                command.args(["serve", "--config", config]);
             }
             (On::Envoy, _) => return self.envoy().await,
             (On::Floor(floor), _) => {
                 command = Command::new(std::env::current_exe()?);
-                command.args(["--serve-floor", floor.name()]);
+                command.args(["--serve-floor", floor.name()]).args(more);
             }
         }
         let log = self.files.path().join("log");
@@ -110,6 +130,14 @@ impl<'a> Ground<'a> {
         subject.options.bearer(TOKEN);
         adjust(&mut subject.options);
         Ok(subject)
+    }
+
+    /// A configuration file like `relay.toml` with more at its front and its end.
+    fn configured(&self, name: &str, front: &str, end: &str) -> Result<String, Failure> {
+        let name = format!("{name}.toml");
+        let text = fs::read_to_string(self.files.path().join("relay.toml"))?;
+        fs::write(self.files.path().join(&name), format!("{front}{text}{end}"))?;
+        Ok(name)
     }
 
     async fn envoy(&self) -> Result<Subject, Failure> {
@@ -212,6 +240,12 @@ impl Subject {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.options.addresses[0]
+    }
+
+    /// The same, reached at another address.
+    pub(crate) fn behind(mut self, address: SocketAddr) -> Self {
+        self.options.addresses = vec![address];
+        self
     }
 
     /// How much to do.

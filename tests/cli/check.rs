@@ -116,6 +116,7 @@ fn what_is_meant_is_shown_with_its_sources() {
     keep_alive = "0s"                             # default
     retry = "load"                                # default
     socket_buffer = 4194304                       # default
+    congestion = "cubic"                          # default
 
     [apple]
     well_known = true                             # default
@@ -141,6 +142,7 @@ fn what_is_meant_is_shown_with_its_sources() {
     [log]
     privacy = "domain"                            # default
     records = "off"                               # default
+    qlog = "off"                                  # default
 
     # worst-case memory, kernel buffers not counted
     #   a connection that has not authenticated: 1.5 MiB
@@ -226,7 +228,7 @@ fn without_anything_it_says_what_is_needed() {
     error: 3 problems in the configuration
       `certificate.chain` is missing: name the PEM file here or with `--cert` (`masque-relay cert` makes one)
       `certificate.key` is missing: name the PEM file here or with `--key` (`masque-relay cert` makes one)
-      no token is configured, and [::]:443 can be reached from other machines: add one to `access.tokens` (`masque-relay cert token` makes it), or declare `access.open = true`
+      no token is configured, and [::]:443 can be reached from other machines: add one to `access.tokens` (`masque-relay cert token` makes it), name the CA of client certificates in `access.client_ca`, or declare `access.open = true`
 
     hint: name a file with `--config`; without one, `masque-relay serve --dev` is a relay to try
     ");

@@ -7,9 +7,12 @@
 //! ```
 //!
 //! What happens to a packet is decided by [`Link`], which does no I/O and knows no clock; all its chances come from the seed, so the same
-//! packets at the same times fare the same. Delivery is as exact as tokio's timer: a millisecond.
+//! packets at the same times fare the same. Delivery is as exact as the kernel's timers, 50 µs, where this task gets its turn.
 //!
 //! Tests and benches take this file in by `#[path = "…/emulator.rs"] mod path;`. Its own tests are in `main.rs` beside it.
+
+#[path = "alarm.rs"]
+mod alarm;
 
 use std::{
     cmp::Reverse,
@@ -24,8 +27,10 @@ use tokio::{
     net::UdpSocket,
     sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
+
+use alarm::Alarm;
 
 /// What one direction of a path does to packets. The default does nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -94,7 +99,7 @@ impl Path {
         let (rebind, rebinds) = mpsc::channel(1);
         let middle = Middle { near, server, out: out.clone(), back: back.clone(), clients: HashMap::new(), backs: JoinSet::new() };
         let mut task = JoinSet::new();
-        task.spawn(middle.run(rebinds));
+        task.spawn(middle.run(rebinds, Alarm::new()?));
         Ok(Self { address, out, back, rebind, _task: task })
     }
 
@@ -196,10 +201,10 @@ struct Middle {
 }
 
 impl Middle {
-    async fn run(mut self, mut rebinds: mpsc::Receiver<oneshot::Sender<()>>) {
+    async fn run(mut self, mut rebinds: mpsc::Receiver<oneshot::Sender<()>>, alarm: Alarm) {
         let near = self.near.clone();
         let mut buffer = vec![0; MAX_PACKET];
-        let mut on_the_way = OnTheWay::default();
+        let mut on_the_way = OnTheWay::new(alarm);
         loop {
             tokio::select! {
                 (packet, client) = on_the_way.due() => {
@@ -232,7 +237,7 @@ impl Middle {
         }
         if let Entry::Vacant(place) = self.clients.entry(client) {
             let far = Arc::new(socket(self.server).await?);
-            let back = self.backs.spawn(back(far.clone(), self.near.clone(), client, self.back.clone()));
+            let back = self.backs.spawn(back(far.clone(), self.near.clone(), client, self.back.clone(), Alarm::new()?));
             place.insert((far, back));
         }
         Ok(())
@@ -250,9 +255,9 @@ impl Middle {
 }
 
 /// Carries what the server sends to one client.
-async fn back(far: Arc<UdpSocket>, near: Arc<UdpSocket>, client: SocketAddr, link: Arc<Mutex<Link>>) {
+async fn back(far: Arc<UdpSocket>, near: Arc<UdpSocket>, client: SocketAddr, link: Arc<Mutex<Link>>, alarm: Alarm) {
     let mut buffer = vec![0; MAX_PACKET];
-    let mut on_the_way = OnTheWay::default();
+    let mut on_the_way = OnTheWay::new(alarm);
     loop {
         tokio::select! {
             (packet, client) = on_the_way.due() => send(&near, &packet, client).await,
@@ -271,14 +276,18 @@ async fn back(far: Arc<UdpSocket>, near: Arc<UdpSocket>, client: SocketAddr, lin
 type Waiting = Reverse<(Instant, u64, Vec<u8>, SocketAddr)>;
 
 /// Packets with the time of their arrival.
-#[derive(Default)]
 struct OnTheWay {
+    alarm: Alarm,
     packets: BinaryHeap<Waiting>,
     /// Equal times keep their order.
     count: u64,
 }
 
 impl OnTheWay {
+    fn new(alarm: Alarm) -> Self {
+        Self { alarm, packets: BinaryHeap::new(), count: 0 }
+    }
+
     fn push(&mut self, at: Instant, packet: Vec<u8>, to: SocketAddr) {
         self.count += 1;
         self.packets.push(Reverse((at, self.count, packet, to)));
@@ -287,7 +296,7 @@ impl OnTheWay {
     /// The next packet when its time has come. Cancel safe.
     async fn due(&mut self) -> (Vec<u8>, SocketAddr) {
         match self.packets.peek() {
-            Some(Reverse((at, ..))) => sleep_until(*at).await,
+            Some(Reverse((at, ..))) => self.alarm.wait(*at).await.expect("a timer of the kernel runs"),
             None => std::future::pending().await,
         }
         let Reverse((_, _, packet, to)) = self.packets.pop().expect("it was there before the wait");

@@ -89,6 +89,35 @@ async fn c50_a_datagram_for_a_stream_the_client_may_not_open_closes_the_connecti
     relay.finish().await;
 }
 
+/// Of all that came, also what nobody took when the connection ended.
+#[tokio::test]
+async fn c59_every_datagram_is_counted_whatever_becomes_of_it() {
+    let relay = Relay::spawn(|_| {}).await;
+    let (echo, target) = (UdpTarget::echo().await, TcpEcho::start().await);
+    let client = relay.client().await;
+    let mut tunnel = open_udp(&client, &echo).await;
+    let mut tcp = open_tcp(&client, &target).await;
+
+    client.send_raw_datagram(datagram(tunnel.quarter_id(), b"\x07another context")).unwrap();
+    client.send_raw_datagram(datagram(tcp.send.id() / 4, b"\0none has these")).unwrap();
+    assert_eq!(tcp.ended().await, StreamEnd::Reset(h3::DATAGRAM_ERROR));
+    assert_echoes_udp(&mut tunnel, b"first").await;
+    // More than are held for a stream that never opens.
+    for _ in 0..12 {
+        client.send_raw_datagram(datagram(tunnel.quarter_id() + 9, b"\0too early")).unwrap();
+    }
+    assert_echoes_udp(&mut tunnel, b"last").await;
+    client.close(h3::NO_ERROR, b"");
+
+    let out = || {
+        let metrics = relay.metrics();
+        let dropped = [Loss::UnknownContext, Loss::NoTunnel].map(|loss| metrics.lost(Way::Out, loss));
+        (metrics.packets[Way::Out as usize], dropped, metrics.dropped[Way::Out as usize].iter().sum::<u64>())
+    };
+    until("all sixteen to be counted", out, |counted| *counted == (2, [1, 13], 14)).await;
+    relay.finish().await;
+}
+
 #[tokio::test]
 async fn c51_a_datagram_for_a_classic_connect_aborts_that_request_only() {
     let relay = Relay::spawn(|_| {}).await;

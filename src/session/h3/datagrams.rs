@@ -19,7 +19,7 @@ mod table;
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
@@ -58,6 +58,8 @@ pub(super) struct Datagrams {
     /// The queue back is no longer empty.
     stirred: Notify,
     metrics: Arc<Metrics>,
+    /// DATAGRAM frames that were read.
+    taken: AtomicU64,
 }
 
 impl Datagrams {
@@ -71,6 +73,7 @@ impl Datagrams {
             back: Mutex::default(),
             stirred: Notify::new(),
             metrics,
+            taken: AtomicU64::new(0),
         })
     }
 
@@ -92,15 +95,17 @@ impl Datagrams {
             let mut next = Some(first);
             let mut count = 0;
             while let Some(frame) = next.take() {
-                if let Err((code, why)) = self.sort(frame, &mut batch, *streams.borrow()) {
-                    self.link.close(code, why);
-                    return;
-                }
                 count += 1;
+                if let Err((code, why)) = self.sort(frame, &mut batch, *streams.borrow()) {
+                    self.metrics.dropped(Way::Out, Loss::Malformed, 1);
+                    self.link.close(code, why);
+                    break;
+                }
                 if count < BATCH {
                     next = self.link.read_datagram().now_or_never().and_then(Result::ok);
                 }
             }
+            self.taken.fetch_add(count as u64, Relaxed);
             self.deliver(&mut batch);
         }
     }
@@ -124,7 +129,7 @@ impl Datagrams {
             match slot {
                 Some(Slot::Udp(flow)) => send_out(&flow, datagrams),
                 Some(Slot::Aborting(aborted)) => {
-                    datagrams.clear();
+                    self.metrics.dropped(Way::Out, Loss::NoTunnel, datagrams.drain(..).len() as u64);
                     aborted.cancel();
                 }
                 Some(Slot::Waiting) | None => {
@@ -133,6 +138,21 @@ impl Datagrams {
                 }
             }
         }
+    }
+}
+
+/// The connection is over: every frame that came is accounted for.
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        let mut unread = 0;
+        while let Some(Ok(_)) = self.link.read_datagram().now_or_never() {
+            unread += 1;
+        }
+        let held = lock(&self.table).held();
+        self.metrics.dropped(Way::Out, Loss::NoTunnel, unread + held);
+        // Where quinn's buffer is full, the oldest in it are lost without a word.
+        let overrun = self.link.stats().frame_rx.datagram.saturating_sub(self.taken.load(Relaxed) + unread);
+        self.metrics.dropped(Way::Out, Loss::NoRoom, overrun);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What waits in front of a packet, and so its delay, is bounded: the 64 KiB of quinn's buffer, and 64 packets of its own flow, each with a turn
 //! of every other flow that has packets. A single flow of 1,200-byte packets waits behind 139 KiB at most, 114 ms at 10 Mbit/s; a modest one beside
-//! a flood behind quinn's 64 KiB, 52 ms. A stream waits behind quinn's buffer once, and then for half of the congestion window a round trip
+//! a flood behind quinn's 64 KiB, 52 ms. A stream waits behind quinn's buffer once, and then gets half of what is sent
 //! ([`super::budget`]).
 
 use std::{
@@ -166,8 +166,12 @@ impl Datagrams {
             self.turn(packet.len()).await;
             match self.link.send_datagram_wait(packet).await {
                 Ok(()) => flow.carried(Way::Back, 1, payload),
-                Err(SendDatagramError::ConnectionLost(_)) => return,
-                Err(error) => flow.dropped(Way::Back, loss(&error), 1),
+                Err(error) => {
+                    flow.dropped(Way::Back, loss(&error), 1);
+                    if matches!(error, SendDatagramError::ConnectionLost(_)) {
+                        return;
+                    }
+                }
             }
         }
     }

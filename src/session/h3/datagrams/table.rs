@@ -94,6 +94,11 @@ impl Table {
         lost
     }
 
+    /// How many wait for a request, or for a stream.
+    pub(super) fn held(&self) -> u64 {
+        self.held.values().map(|held| held.0.len() as u64).sum()
+    }
+
     fn take_held(&mut self, id: u64) -> Vec<Bytes> {
         let held = self.held.remove(&id).unwrap_or_default().0;
         self.held_bytes -= held.iter().map(Bytes::len).sum::<usize>();
