@@ -1,8 +1,11 @@
-//! The socket towards clients, as quinn wants it. It is what quinn makes of a socket itself, but for two things that cost system calls:
+//! The socket towards clients, as quinn wants it. It is what quinn makes of a socket itself, but for three things that cost system calls:
 //!
 //! - It is watched for reading only. Watched for writing too, every packet sent would wake the worker once more, when the kernel frees it. Only
 //!   while the kernel's buffer is full does a duplicate wait for room.
 //! - A receive that comes back short has emptied it: there is no second one to hear so.
+//! - quinn sends ten packets at a time; those that follow each other leave in one send ([`Train`]), a few microseconds later.
+
+mod train;
 
 use std::{
     fmt, io,
@@ -10,10 +13,10 @@ use std::{
     net::{SocketAddr, UdpSocket},
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use quinn::{
@@ -23,6 +26,7 @@ use quinn::{
 use tokio::io::unix::AsyncFd;
 
 use crate::sys;
+use train::Train;
 
 /// Messages asked for until a receive comes back full: each one asked for costs, used or not.
 const FEW: usize = 4;
@@ -38,18 +42,77 @@ pub(super) struct ClientSocket {
     full: AtomicBool,
     /// The duplicate that waits for room, while somebody does.
     room: Mutex<Weak<AsyncFd<UdpSocket>>>,
+    held: Mutex<Held>,
 }
+
+/// What waits to leave together, at most until quinn's task that receives has looked twice: by then whoever had more to send has had its turn.
+#[derive(Default)]
+struct Held {
+    train: Train,
+    /// That task; nothing is held before it has looked once. As long as something is held it is either about to run, or waits for room.
+    looking: Option<Waker>,
+    /// Its wait for room.
+    waiting: Option<Waiting>,
+}
+
+type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
 
 impl ClientSocket {
     /// Takes a non-blocking socket. Must be called on the worker's runtime.
     pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         let socket = sys::watch_reading(socket)?;
-        Ok(Self { socket, state, busy: AtomicBool::new(false), full: AtomicBool::new(false), room: Mutex::default() })
+        Ok(Self {
+            socket,
+            state,
+            busy: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            room: Mutex::default(),
+            held: Mutex::default(),
+        })
+    }
+
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let sent = self.state.send(self.socket.get_ref().into(), transmit);
+        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.full.store(true, Relaxed);
+        }
+        sent
+    }
+
+    /// Sends what is held once nothing more was added to it, unless the kernel has no room: then when it has.
+    fn depart(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut held = lock(&self.held);
+        let Held { train, looking, waiting } = &mut *held;
+        if looking.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            *looking = Some(cx.waker().clone());
+        }
+        while !train.is_empty() {
+            if let Some(room) = waiting {
+                let Poll::Ready(room) = room.as_mut().poll(cx) else { return Ok(()) };
+                *waiting = None;
+                room?;
+                self.full.store(false, Relaxed);
+            } else if !train.stands_still() {
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
+            match train.leave(|all| self.send(all)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let room = self.room()?;
+                    *waiting = Some(Box::pin(async move {
+                        room.writable().await?.retain_ready();
+                        Ok(())
+                    }));
+                }
+                left => return left,
+            }
+        }
+        Ok(())
     }
 
     fn room(&self) -> io::Result<Arc<AsyncFd<UdpSocket>>> {
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = lock(&self.room);
         if let Some(shared) = room.upgrade() {
             return Ok(shared);
         }
@@ -71,14 +134,33 @@ impl AsyncUdpSocket for ClientSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sent = self.state.send(self.socket.get_ref().into(), transmit);
-        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            self.full.store(true, Relaxed);
+        let mut held = lock(&self.held);
+        let Held { train, looking: Some(looking), .. } = &mut *held else { return self.send(transmit) };
+        let mut begins = train.is_empty();
+        if !train.takes(transmit) {
+            if begins {
+                return self.send(transmit);
+            }
+            // Not behind what comes later, even where that goes elsewhere.
+            train.leave(|all| self.send(all))?;
+            begins = true;
+            if !train.takes(transmit) {
+                return self.send(transmit);
+            }
         }
-        sent
+        if begins {
+            looking.wake_by_ref();
+        } else if train.is_whole()
+            && let Err(error) = train.leave(|all| self.send(all))
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            return Err(error);
+        }
+        Ok(())
     }
 
     fn poll_recv(&self, cx: &mut Context<'_>, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> Poll<io::Result<usize>> {
+        self.depart(cx)?;
         let most = bufs.len().min(meta.len());
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(cx))?;
@@ -117,7 +199,7 @@ impl AsyncUdpSocket for ClientSocket {
 /// One connection's wait for room.
 struct Room {
     socket: Arc<ClientSocket>,
-    waiting: Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>>,
+    waiting: Option<Waiting>,
 }
 
 impl UdpPoller for Room {
@@ -133,10 +215,21 @@ impl UdpPoller for Room {
     }
 }
 
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("train", &self.train).field("waiting", &self.waiting.is_some()).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Room").field("waiting", &self.waiting.is_some()).finish_non_exhaustive()
     }
+}
+
+/// Nothing panics while one of these locks is held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -176,6 +269,46 @@ mod tests {
                 left -= received(&socket).await;
             }
         }
+    }
+
+    /// What quinn sends to a client: `count` packets at once.
+    fn send(socket: &ClientSocket, client: &UdpSocket, count: usize) {
+        let contents = vec![7; 1200 * count];
+        let segment_size = (count > 1).then_some(1200);
+        socket
+            .try_send(&Transmit { destination: client.local_addr().unwrap(), ecn: None, contents: &contents, segment_size, src_ip: None })
+            .unwrap();
+    }
+
+    /// Packets the client has by now.
+    fn came(client: &UdpSocket) -> usize {
+        let mut memory = [0; 2000];
+        std::iter::from_fn(|| client.recv(&mut memory).ok()).inspect(|length| assert_eq!(*length, 1200)).count()
+    }
+
+    #[tokio::test]
+    async fn tens_wait_for_more_and_leave_by_themselves_after_two_looks() {
+        let (socket, client) = pair();
+        client.set_nonblocking(true).unwrap();
+        send(&socket, &client, 10);
+        assert_eq!(came(&client), 10, "nobody has looked yet");
+        let waker = futures_util::task::noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        let mut look = || assert!(socket.poll_recv(&mut cx, &mut [], &mut []).is_pending());
+        look();
+        send(&socket, &client, 10);
+        look();
+        send(&socket, &client, 10);
+        look();
+        assert_eq!(came(&client), 0);
+        look();
+        assert_eq!(came(&client), 20);
+        send(&socket, &client, 10);
+        send(&socket, &client, 10);
+        let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+        other.set_nonblocking(true).unwrap();
+        send(&socket, &other, 1);
+        assert_eq!((came(&client), came(&other)), (20, 1), "in their order");
     }
 
     #[tokio::test]
