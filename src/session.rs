@@ -136,28 +136,37 @@ fn ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Serves one request from its head to its end. `authenticated` is called once the client is known, before anything is looked up for it.
-pub async fn serve<E: Exchange>(mut exchange: E, client: Client, worker: &Worker, authenticated: impl FnOnce()) {
-    let head = exchange.take_head();
-    client.log.head(exchange.number(), &head);
-    let mut line = Line::new(client, exchange.number());
-    if let Some(fault) = Odd::of(&head, &worker.faults) {
-        return fault.answer(exchange, &line, worker).await;
-    }
-    worker.config.apple.seen(&head).for_each(|quirk| worker.metrics.quirk(quirk.name()));
-    let opened = tokio::select! {
-        opened = open(&head, worker, &mut line, authenticated) => opened,
-        ended = exchange.abandoned() => return line.abandoned(&ended, worker),
-        () = worker.cut.cancelled() => return line.abandoned(&Ended::Drained, worker),
-    };
-    let hint = opened.as_ref().err().and_then(|refusal| worker.config.apple.hint(refusal, &head));
-    drop(head);
-    match opened {
-        Ok((permit, Upstream::Tcp(target, address))) => carry_tcp(exchange, permit, target, address, line, worker).await,
-        Ok((permit, Upstream::Udp(flow, address))) => carry_udp(exchange, permit, flow, address, line, worker).await,
-        Err(refusal) => {
-            line.refused(&refusal, hint, worker);
-            odd::refuse(exchange, &refusal, worker).await;
+/// Serves one request from its head to its end. What takes more room than a tunnel, and passes, is boxed: a task is as large as its largest wait.
+/// `authenticated` is called once the client is known, before anything is looked up for it.
+#[expect(clippy::manual_async_fn, reason = "an async fn holds what it is given twice, for as long as the tunnel lives")]
+pub fn serve<E: Exchange>(
+    mut exchange: E,
+    client: Client,
+    worker: &Worker,
+    authenticated: impl FnOnce() + Send,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let head = exchange.take_head();
+        client.log.head(exchange.number(), &head);
+        let mut line = Line::new(client, exchange.number());
+        if let Some(fault) = Odd::of(&head, &worker.faults) {
+            return Box::pin(fault.answer(exchange, &line, worker)).await;
+        }
+        worker.config.apple.seen(&head).for_each(|quirk| worker.metrics.quirk(quirk.name()));
+        let opened = tokio::select! {
+            opened = Box::pin(open(&head, worker, &mut line, authenticated)) => opened,
+            ended = exchange.abandoned() => return line.abandoned(&ended, worker),
+            () = worker.cut.cancelled() => return line.abandoned(&Ended::Drained, worker),
+        };
+        let hint = opened.as_ref().err().and_then(|refusal| worker.config.apple.hint(refusal, &head));
+        drop(head);
+        match opened {
+            Ok((permit, Upstream::Tcp(target, address))) => Box::pin(carry_tcp(exchange, permit, target, address, line, worker)).await,
+            Ok((permit, Upstream::Udp(flow, address))) => carry_udp(exchange, permit, flow, address, line, worker).await,
+            Err(refusal) => {
+                line.refused(&refusal, hint, worker);
+                Box::pin(odd::refuse(exchange, &refusal, worker)).await;
+            }
         }
     }
 }
@@ -210,7 +219,7 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
     let _open = worker.metrics.tunnel_open();
     let answer = refusal::accepted(&worker.config.name, address, false);
     if worker.faults.on(Fault::AbortAfterResponse) {
-        return odd::abort(exchange, answer, &line, worker).await;
+        return Box::pin(odd::abort(exchange, answer, &line, worker)).await;
     }
     let (read, write, aborted) = match answered(exchange.accept_tcp(answer), &worker.cut).await {
         Ok(halves) => halves,
@@ -228,26 +237,36 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
     line.tcp_closed(&ended, totals, worker);
 }
 
-async fn carry_udp<E: Exchange>(exchange: E, permit: Permit, flow: Arc<udp::Flow>, address: SocketAddr, line: Line, worker: &Worker) {
-    let _open = worker.metrics.tunnel_open();
-    let mut answer = refusal::accepted(&worker.config.name, address, true);
-    odd::capsule_protocol(&mut answer, &worker.faults);
-    if worker.faults.on(Fault::AbortAfterResponse) {
-        return odd::abort(exchange, answer, &line, worker).await;
+#[expect(clippy::manual_async_fn, reason = "an async fn holds what it is given twice, for as long as the tunnel lives")]
+fn carry_udp<E: Exchange>(
+    exchange: E,
+    permit: Permit,
+    flow: Arc<udp::Flow>,
+    address: SocketAddr,
+    line: Line,
+    worker: &Worker,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let _open = worker.metrics.tunnel_open();
+        let mut answer = refusal::accepted(&worker.config.name, address, true);
+        odd::capsule_protocol(&mut answer, &worker.faults);
+        if worker.faults.on(Fault::AbortAfterResponse) {
+            return Box::pin(odd::abort(exchange, answer, &line, worker)).await;
+        }
+        let lane = match answered(exchange.accept_udp(answer, &flow), &worker.cut).await {
+            Ok(lane) => lane,
+            Err(ended) => return line.abandoned(&ended, worker),
+        };
+        // HTTP/1.1 changes its protocol for it (RFC 9298 §3.3).
+        line.accepted(if line.client.http == "h1" { 101 } else { 200 });
+        let cut = async {
+            worker.cut.cancelled().await;
+            Ended::Drained
+        };
+        let ended = udp::run(lane, Arc::clone(&flow), worker.config.timeouts.udp_idle, cut).await;
+        drop(permit);
+        line.udp_closed(&ended, flow.totals(), worker);
     }
-    let lane = match answered(exchange.accept_udp(answer, &flow), &worker.cut).await {
-        Ok(lane) => lane,
-        Err(ended) => return line.abandoned(&ended, worker),
-    };
-    // HTTP/1.1 changes its protocol for it (RFC 9298 §3.3).
-    line.accepted(if line.client.http == "h1" { 101 } else { 200 });
-    let cut = async {
-        worker.cut.cancelled().await;
-        Ended::Drained
-    };
-    let ended = udp::run(lane, Arc::clone(&flow), worker.config.timeouts.udp_idle, cut).await;
-    drop(permit);
-    line.udp_closed(&ended, flow.totals(), worker);
 }
 
 #[cfg(test)]

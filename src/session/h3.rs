@@ -85,18 +85,22 @@ pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, record
     let address = connecting.remote_address();
     let ConnectionSlots { connection: _connection, unauthenticated, .. } = slots;
     let deadline = started + worker.config.timeouts.authenticate;
-    let opened = tokio::select! {
-        opened = open(connecting, &worker, record.log()) => opened,
-        () = sleep_until(deadline) => Err(by_relay("no handshake in time")),
-        () = worker.cut.cancelled() => Err(by_relay("the relay stopped")),
-    };
-    let (link, desk, handshake, settings) = match opened {
-        Ok(opened) => opened,
+    // Boxed, both: opening takes more room than the whole rest, and a task is as large as the largest it ever waits for.
+    let opening = Box::pin(async {
+        tokio::select! {
+            opened = open(connecting, &worker, record.log()) => opened,
+            () = sleep_until(deadline) => Err(by_relay("no handshake in time")),
+            () = worker.cut.cancelled() => Err(by_relay("the relay stopped")),
+        }
+        .map(|opened| Box::new(Session::new(opened, address, unauthenticated, Arc::clone(&worker))))
+    });
+    let mut session = match opening.await {
+        Ok(session) => session,
         Err((why, close)) => return summary::handshake_failed("h3", record, &why, close),
     };
     let _open = worker.metrics.connection_open();
-    let session = Session::new(link, desk, handshake, &settings, address, unauthenticated, Arc::clone(&worker));
     let (requests, end, close) = session.run(deadline).await;
+    drop(session);
     if record.log().shook_hands() {
         summary::connection_closed("h3", record, requests, &end, close);
     } else {
@@ -104,19 +108,24 @@ pub async fn serve(connecting: quinn::Connecting, slots: ConnectionSlots, record
     }
 }
 
+/// A connection whose client can be answered, though its handshake may not be over.
+struct Opened {
+    link: Link,
+    desk: Desk,
+    handshake: quinn::ZeroRttAccepted,
+    /// What the relay has said.
+    settings: Settings,
+}
+
 /// SETTINGS leave in the server's first flight. Never without the wait for handshake data: only with it are the client's limits known, and a
 /// stream can be opened.
-async fn open(
-    mut connecting: quinn::Connecting,
-    worker: &Arc<Worker>,
-    log: &Arc<Log>,
-) -> Result<(Link, Desk, quinn::ZeroRttAccepted, Settings), Over> {
+async fn open(mut connecting: quinn::Connecting, worker: &Arc<Worker>, log: &Arc<Log>) -> Result<Opened, Over> {
     connecting.handshake_data().await.map_err(|error| (error.to_string(), link::close(&error, None)))?;
     let (quinn, handshake) = connecting.into_0rtt().map_err(|_| by_relay("the connection takes no half-RTT data"))?;
     let link = Link::new(quinn, Arc::clone(log));
     let settings = settings(worker);
     match Desk::open(link.clone(), settings.clone(), Arc::clone(worker)).await {
-        Ok(desk) => Ok((link, desk, handshake, settings)),
+        Ok(desk) => Ok(Opened { link, desk, handshake, settings }),
         Err(_) => Err(link.end().zip(link.closed_how()).unwrap_or_else(|| by_relay("the control stream could not be opened"))),
     }
 }
@@ -172,17 +181,10 @@ struct Session {
 }
 
 impl Session {
-    fn new(
-        link: Link,
-        desk: Desk,
-        handshake: quinn::ZeroRttAccepted,
-        said: &Settings,
-        address: SocketAddr,
-        unauthenticated: Slot,
-        worker: Arc<Worker>,
-    ) -> Self {
+    fn new(opened: Opened, address: SocketAddr, unauthenticated: Slot, worker: Arc<Worker>) -> Self {
+        let Opened { link, desk, handshake, settings } = opened;
         // A connection without the parameter cannot send datagrams either: quinn has one switch for both.
-        let offered = said.get(H3_DATAGRAM) == Some(1) && !worker.faults.on(Fault::NoDatagramParameter);
+        let offered = settings.get(H3_DATAGRAM) == Some(1) && !worker.faults.on(Fault::NoDatagramParameter);
         let datagrams = Datagrams::new(link.clone(), desk.control().settings(), offered, Arc::clone(&worker.metrics));
         let streams = watch::Sender::new(STREAMS);
         let mut plumbing = JoinSet::new();
@@ -221,7 +223,7 @@ impl Session {
     }
 
     /// Takes requests until the connection is over; gives how many there were, and who ended it and why.
-    async fn run(mut self, deadline: Instant) -> (u64, String, Close) {
+    async fn run(&mut self, deadline: Instant) -> (u64, String, Close) {
         let worker = Arc::clone(&self.worker);
         let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
         let mut silence = std::pin::pin!(sleep_until(deadline));
@@ -358,7 +360,7 @@ impl Session {
         self.requests.spawn(async move {
             match unreadable {
                 None => super::serve(exchange, client, &worker, || gate.open()).await,
-                Some(refusal) => super::refuse(exchange, client, &refusal, &worker).await,
+                Some(refusal) => Box::pin(super::refuse(exchange, client, &refusal, &worker)).await,
             }
             Some(delivered)
         });

@@ -282,13 +282,22 @@ impl Flow {
 }
 
 /// Carries packets until a side ends the tunnel, both stay silent for `idle`, or `cut` says why it must end; then ends the lane and gives the reason.
-pub async fn run(mut lane: impl Lane, flow: Arc<Flow>, idle: Duration, cut: impl Future<Output = Ended> + Send) -> Ended {
-    let ended = carry(&mut lane, &flow, idle, cut).await;
-    flow.over.store(true, Relaxed);
-    // What the target sent while this worker was elsewhere for too long.
-    flow.dropped(Way::Back, Loss::NoRoom, sys::overrun(flow.socket.get_ref()));
-    lane.end(&ended).await;
-    ended
+#[expect(clippy::manual_async_fn, reason = "an async fn holds what it is given twice, for as long as the tunnel lives")]
+pub fn run(
+    mut lane: impl Lane,
+    flow: Arc<Flow>,
+    idle: Duration,
+    cut: impl Future<Output = Ended> + Send,
+) -> impl Future<Output = Ended> + Send {
+    async move {
+        let ended = carry(&mut lane, &flow, idle, cut).await;
+        flow.over.store(true, Relaxed);
+        // What the target sent while this worker was elsewhere for too long.
+        flow.dropped(Way::Back, Loss::NoRoom, sys::overrun(flow.socket.get_ref()));
+        // Larger than the tunnel's whole life before.
+        Box::pin(lane.end(&ended)).await;
+        ended
+    }
 }
 
 async fn carry(lane: &mut impl Lane, flow: &Flow, idle: Duration, cut: impl Future<Output = Ended> + Send) -> Ended {
