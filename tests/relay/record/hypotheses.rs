@@ -8,6 +8,7 @@ use masque_relay::{
         hypotheses::{Hypothesis, Standing, Weighed},
     },
     explain::explain,
+    fault::Fault,
     probe,
     proto::{codes::h3, frame},
 };
@@ -94,6 +95,53 @@ async fn h3_a_connect_without_a_status() {
     assert_decided(&all, Hypothesis::H3, Certainty::Likely);
     assert_eq!(standing(&all, Hypothesis::H4), Standing::RuledOut);
     relay.finish().await;
+}
+
+/// The record of a client that asked a relay with this fault for a plain CONNECT, as this user or as nobody, and then broke off.
+async fn broken_off(fault: Fault, known: bool) -> (Record, Vec<Record>) {
+    let relay = Relay::spawn(|config| {
+        config.fault.allow = true;
+        config.fault.on = vec![fault];
+    })
+    .await;
+    let echo = TcpEcho::start().await;
+    let client = if known { relay.client().await } else { relay.open(relay.stranger()).await };
+    client.connect_tcp(&echo.address().to_string()).await.unwrap_err();
+    relay.recorded("the reset", |record| record.requests.iter().any(|request| request.reset.is_some())).await;
+    client.close(h3::NO_ERROR, b"");
+    let record = relay.recorded("the client's close", over).await;
+    let records = relay.records();
+    relay.finish().await;
+    (record, records)
+}
+
+#[tokio::test]
+async fn h3_a_connect_that_is_reset() {
+    let (record, records) = broken_off(Fault::ConnectReset, true).await;
+    let [request] = &record.requests[..] else { panic!("{record:#?}") };
+    assert!(request.is_plain_connect() && request.status.is_none());
+    assert_eq!(request.reset, Some(h3::MESSAGE_ERROR), "{request:#?}");
+    let all = weighed(&record, &records);
+    assert_decided(&all, Hypothesis::H3, Certainty::Likely);
+    assert_eq!(all[0].speaks_for.last().unwrap(), "relay's record: it reset a plain CONNECT with 0x10e (H3_MESSAGE_ERROR)");
+    for ruled_out in [Hypothesis::H2, Hypothesis::H4] {
+        assert_eq!(standing(&all, ruled_out), Standing::RuledOut, "{all:#?}");
+    }
+}
+
+#[tokio::test]
+async fn h4_a_refusal_and_a_reset_of_its_stream() {
+    let (record, records) = broken_off(Fault::AbortAfterResponse, false).await;
+    let [request] = &record.requests[..] else { panic!("{record:#?}") };
+    assert_eq!((request.status, request.reset), (Some(407), Some(h3::REQUEST_CANCELLED)), "{request:#?}");
+    let aborted = "CONNECT was answered 407, and the relay reset the stream with 0x10c (H3_REQUEST_CANCELLED)";
+    assert!(record.findings().iter().any(|finding| finding.seen == aborted), "{:#?}", record.findings());
+    let all = weighed(&record, &records);
+    assert_decided(&all, Hypothesis::H4, Certainty::Likely);
+    assert_eq!(all[0].speaks_for.last().unwrap(), "relay's record: and its stream was reset");
+    for ruled_out in [Hypothesis::H2, Hypothesis::H3] {
+        assert_eq!(standing(&all, ruled_out), Standing::RuledOut, "{all:#?}");
+    }
 }
 
 #[tokio::test]
