@@ -397,14 +397,14 @@ fn every_client_error() {
     ");
     insta::assert_snapshot!(home.stdout(&["explain", "--client-error", "4", "--json"]), @r#"
     {
-      "finding": {
-        "certainty": "possible",
-        "means": "the relay was reached and the connection ended; others report it for answers of 4xx and 5xx as well",
-        "next": "look for this client's connection in the relay's log: who closed it, and which status its requests got",
-        "seen": "getLastClientErrors says 4, serverDisconnected"
-      },
+      "value": 4,
       "name": "serverDisconnected",
-      "value": 4
+      "finding": {
+        "seen": "getLastClientErrors says 4, serverDisconnected",
+        "means": "the relay was reached and the connection ended; others report it for answers of 4xx and 5xx as well",
+        "certainty": "possible",
+        "next": "look for this client's connection in the relay's log: who closed it, and which status its requests got"
+      }
     }
     "#);
 }
