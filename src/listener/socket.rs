@@ -88,22 +88,16 @@ impl ClientSocket {
             *looking = Some(cx.waker().clone());
         }
         while !train.is_empty() {
-            if let Some(room) = waiting {
-                let Poll::Ready(room) = room.as_mut().poll(cx) else { return Ok(()) };
-                *waiting = None;
+            if waiting.is_some() {
+                let Poll::Ready(room) = self.poll_room(waiting, cx) else { return Ok(()) };
                 room?;
-                self.full.store(false, Relaxed);
             } else if !train.stands_still() {
                 cx.waker().wake_by_ref();
                 return Ok(());
             }
             match train.leave(|all| self.send(all)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let room = self.room()?;
-                    *waiting = Some(Box::pin(async move {
-                        room.writable().await?.retain_ready();
-                        Ok(())
-                    }));
+                    *waiting = Some(self.until_room()?);
                 }
                 left => return left,
             }
@@ -121,10 +115,27 @@ impl ClientSocket {
         Ok(shared)
     }
 
-    async fn until_room(self: Arc<Self>) -> io::Result<()> {
-        self.room()?.writable().await?.retain_ready();
-        self.full.store(false, Relaxed);
-        Ok(())
+    fn until_room(&self) -> io::Result<Waiting> {
+        let room = self.room()?;
+        Ok(Box::pin(async move {
+            room.writable().await?.retain_ready();
+            Ok(())
+        }))
+    }
+
+    /// Goes on waiting, or begins to. What waited is gone when this is ready.
+    fn poll_room(&self, waiting: &mut Option<Waiting>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut wait = match waiting.take() {
+            Some(wait) => wait,
+            None => self.until_room()?,
+        };
+        let ended = wait.as_mut().poll(cx);
+        match ended {
+            Poll::Ready(Ok(())) => self.full.store(false, Relaxed),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => *waiting = Some(wait),
+        }
+        ended
     }
 }
 
@@ -136,17 +147,14 @@ impl AsyncUdpSocket for ClientSocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let mut held = lock(&self.held);
         let Held { train, looking: Some(looking), .. } = &mut *held else { return self.send(transmit) };
-        let mut begins = train.is_empty();
-        if !train.takes(transmit) {
-            if begins {
-                return self.send(transmit);
-            }
+        let (mut begins, mut taken) = (train.is_empty(), train.takes(transmit));
+        if !taken && !begins {
             // Not behind what comes later, even where that goes elsewhere.
             train.leave(|all| self.send(all))?;
-            begins = true;
-            if !train.takes(transmit) {
-                return self.send(transmit);
-            }
+            (begins, taken) = (true, train.takes(transmit));
+        }
+        if !taken {
+            return self.send(transmit);
         }
         if begins {
             looking.wake_by_ref();
@@ -208,10 +216,7 @@ impl UdpPoller for Room {
         if waiting.is_none() && !socket.full.load(Relaxed) {
             return Poll::Ready(Ok(()));
         }
-        let wait = waiting.get_or_insert_with(|| Box::pin(socket.clone().until_room()));
-        let ended = ready!(wait.as_mut().poll(cx));
-        *waiting = None;
-        Poll::Ready(ended)
+        socket.poll_room(waiting, cx)
     }
 }
 
