@@ -104,6 +104,21 @@ macro_rules! quirk {
     };
 }
 
+/// A key that names a file, or is `"off"`.
+macro_rules! file_or_off {
+    ($path:literal, $about:literal, $($field:ident).+) => {
+        Key {
+            path: $path,
+            about: $about,
+            read: |value, config| {
+                config.$($field).+ = if text(value)? == "off" { None } else { Some(parsed(value, file)?) };
+                Ok(())
+            },
+            show: |config| config.$($field).+.as_deref().map_or_else(|| quoted("off"), path),
+        }
+    };
+}
+
 /// All keys, in the order `check --show` prints them: the top, then section by section.
 pub static KEYS: &[Key] = &[
     Key {
@@ -194,15 +209,11 @@ pub static KEYS: &[Key] = &[
         read: |value, config| list(value, 10_000, token).map(|tokens| config.access.tokens = tokens),
         show: |config| tokens(&config.access.tokens),
     },
-    Key {
-        path: "access.client_ca",
-        about: "PEM file: the CA whose certificates count as credentials; relative to this file; `\"off\"`: none is asked for",
-        read: |value, config| {
-            config.access.client_ca = if text(value)? == "off" { None } else { Some(parsed(value, file)?) };
-            Ok(())
-        },
-        show: |config| config.access.client_ca.as_deref().map_or_else(|| quoted("off"), path),
-    },
+    file_or_off!(
+        "access.client_ca",
+        "PEM file: the CA whose certificates count as credentials; relative to this file; `\"off\"`: none is asked for",
+        access.client_ca
+    ),
     Key {
         path: "access.revoked",
         about: "certificates of clients that no longer count: serial numbers or SHA-256 fingerprints, hexadecimal",
@@ -379,22 +390,14 @@ pub static KEYS: &[Key] = &[
         read: |value, config| choice(value, &PRIVACIES).map(|privacy| config.log.privacy = privacy),
         show: |config| word(&PRIVACIES, config.log.privacy),
     },
-    Key {
-        path: "log.records",
-        about: "a file that gets a line of JSON for every connection that is over, mode 0600; `\"off\"`: none",
-        read: |value, config| {
-            config.log.records = if text(value)? == "off" { None } else { Some(parsed(value, file)?) };
-            Ok(())
-        },
-        show: |config| config.log.records.as_deref().map_or_else(|| quoted("off"), path),
-    },
-    Key {
-        path: "log.qlog",
-        about: "a directory that gets a qlog file for every HTTP/3 connection, packet by packet, mode 0600; `\"off\"`: none",
-        read: |value, config| {
-            config.log.qlog = if text(value)? == "off" { None } else { Some(parsed(value, file)?) };
-            Ok(())
-        },
-        show: |config| config.log.qlog.as_deref().map_or_else(|| quoted("off"), path),
-    },
+    file_or_off!(
+        "log.records",
+        "a file that gets a line of JSON for every connection that is over, mode 0600; `\"off\"`: none",
+        log.records
+    ),
+    file_or_off!(
+        "log.qlog",
+        "a directory that gets a qlog file for every HTTP/3 connection, packet by packet, mode 0600; `\"off\"`: none",
+        log.qlog
+    ),
 ];
