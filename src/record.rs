@@ -17,6 +17,7 @@
 //!
 //! A record becomes [`crate::diagnosis::Record`] when somebody asks for it: that is the form that is written, shown and diagnosed.
 
+mod clerk;
 mod event;
 mod file;
 mod fold;

@@ -8,18 +8,14 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, SyncSender, TryRecvError},
     },
-    thread::{self, JoinHandle},
 };
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::Log;
-
-/// Records that may wait for the disk; each is held in memory anyway while it is among the last ones.
-const WAITING: usize = 1024;
+use super::{Log, clerk::Clerk};
 
 /// What did not reach the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,36 +43,23 @@ struct Counters {
 /// The thread that writes. Dropping this waits until all is written that was told before.
 #[derive(Debug)]
 pub struct Writer {
-    queue: Queue,
-    thread: Option<JoinHandle<()>>,
+    clerk: Clerk<Arc<Log>>,
+    lost: Arc<Counters>,
 }
 
 impl Writer {
     /// Appends to the file at `path`, which nobody else may read: it says who went where.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        let (records, waiting) = sync_channel(WAITING);
         let lost = Arc::new(Counters::default());
         let counters = Arc::clone(&lost);
-        let thread = thread::Builder::new().name("records".into()).spawn(move || write(BufWriter::new(file), &waiting, &counters))?;
-        Ok(Self { queue: Queue { records, lost }, thread: Some(thread) })
+        let clerk = Clerk::start("records", move |waiting| write(BufWriter::new(file), waiting, &counters))?;
+        Ok(Self { clerk, lost })
     }
 
     /// For a worker.
     pub fn queue(&self) -> Queue {
-        self.queue.clone()
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        // Gone already only if it broke.
-        self.queue.records.send(None).unwrap_or_default();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            warn!("the writer of records broke");
-        }
+        Queue { records: self.clerk.way(), lost: Arc::clone(&self.lost) }
     }
 }
 

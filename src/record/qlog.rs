@@ -1,7 +1,7 @@
 //! What QUIC did on every connection, packet by packet: qlog files, where somebody asks for them.
 //!
 //! A file is called by the time and the number of its connection's record. What quinn tells goes into it, in draft-ietf-quic-qlog's JSON-SEQ: each
-//! packet's number, kind and size, what was lost, and how round trip and congestion window went. It tells nothing of frames or their content, and
+//! packet's number and kind, the size of those sent, what was lost, and how round trip and congestion window went. It tells nothing of frames or their content, and
 //! there is nothing for HTTP/2.
 //!
 //! Bounded: a file gets [`LONGEST`] bytes and then nothing more, and the directory keeps the [`FILES`] latest files. No worker waits for the disk.
@@ -15,14 +15,13 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender},
     },
-    thread::{self, JoinHandle},
 };
 
 use tracing::warn;
 
-use super::Log;
+use super::{Log, clerk::Clerk};
 
 /// Bytes of one file: some 20,000 packets.
 const LONGEST: usize = 4 << 20;
@@ -32,14 +31,12 @@ const FILES: usize = 1024;
 const SUFFIX: &str = ".sqlog";
 /// What a connection collects before it is handed over.
 const PART: usize = 4096;
-/// Parts that may wait for the disk.
-const WAITING: usize = 1024;
 
 /// The thread that writes. Dropping this waits until all is written that was told before.
 #[derive(Debug)]
 pub struct Qlog {
-    traces: Traces,
-    thread: Option<JoinHandle<()>>,
+    clerk: Clerk<Part>,
+    lost: Arc<AtomicBool>,
 }
 
 /// A worker's way to its connections' files: never waits.
@@ -82,28 +79,15 @@ impl Qlog {
         }
         // Names begin with the time.
         files.sort_unstable();
-        let (parts, waiting) = sync_channel(WAITING);
         let lost = Arc::new(AtomicBool::new(false));
         let shelf = Shelf { directory: directory.into(), files: files.into(), lost: Arc::clone(&lost), told: [false; 2] };
-        let thread = thread::Builder::new().name("qlog".into()).spawn(move || shelf.fill(&waiting))?;
-        Ok(Self { traces: Traces { parts, lost }, thread: Some(thread) })
+        let clerk = Clerk::start("qlog", move |waiting| shelf.fill(waiting))?;
+        Ok(Self { clerk, lost })
     }
 
     /// For the workers.
     pub fn traces(&self) -> Traces {
-        self.traces.clone()
-    }
-}
-
-impl Drop for Qlog {
-    fn drop(&mut self) {
-        // Gone already only if it broke.
-        self.traces.parts.send(None).unwrap_or_default();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            warn!("the writer of qlog files broke");
-        }
+        Traces { parts: self.clerk.way(), lost: Arc::clone(&self.lost) }
     }
 }
 
@@ -208,10 +192,10 @@ impl Shelf {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{os::unix::fs::PermissionsExt, thread};
 
     use super::*;
-    use crate::record::{Id, utc};
+    use crate::record::{Id, clerk::WAITING, utc};
 
     fn log(number: u64) -> Log {
         Log::new(Id { worker: 3, number }, utc(), "192.0.2.1:5".parse().unwrap(), "authorization".into())
