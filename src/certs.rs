@@ -1,5 +1,5 @@
 //! Certificates: read one and check that it can be served, choose which is (`serving`), judge clients' (`client`), make them (`issue`, and bad ones
-//! for faults: `misfits`), pack them for devices (`p12`), and sign with them (`cms`).
+//! for faults: `misfits`), pack them for devices (`p12`), and sign with them (`cms`). What is read of the last two is BER (`ber`).
 //!
 //! Promises, each with a test:
 //!
@@ -7,6 +7,7 @@
 //! 2. *A private key never leaves*: no `Debug`, no error and no log shows a byte of it.
 //! 3. *One configuration for all workers*: one ticketer, so that a client resumes wherever the kernel sends it.
 
+mod ber;
 pub mod client;
 pub mod cms;
 pub mod facts;
@@ -179,6 +180,11 @@ impl Identity {
             return Err(CertError::Nameless { path });
         }
         Ok(())
+    }
+
+    /// Chain and key, as TLS takes them.
+    pub fn certified(&self) -> Arc<CertifiedKey> {
+        self.certified.clone()
     }
 
     /// DNS names and addresses of the leaf's SAN, in order.

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod echo;
 pub mod explain;
 pub mod faults;
+mod identity;
 pub mod log;
 pub mod probe;
 pub mod profile;

@@ -11,7 +11,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 use yasna::{DERWriter, Tag, construct_der, models::ObjectIdentifier};
 
 use super::{
-    CertError,
+    CertError, ber,
     issue::{Authority, IssueError},
 };
 
@@ -67,7 +67,7 @@ pub fn sign(content: &[u8], authority: &Authority, now: SystemTime) -> Result<Ve
 /// What SignedData carries. Its signature is not judged: that is the device's part. `None`: it is no SignedData, or carries nothing.
 #[expect(clippy::redundant_closure_for_method_calls, reason = "the methods themselves are for one lifetime, and a reader has any")]
 pub fn content(bytes: &[u8]) -> Option<Vec<u8>> {
-    let read = yasna::parse_ber(bytes, |reader| {
+    let read = ber::parse(bytes, |reader| {
         reader.read_sequence(|info| {
             let kind = info.next().read_oid()?;
             if kind != oid(SIGNED_DATA) {
@@ -133,5 +133,10 @@ mod tests {
         assert_eq!(content(&signed).unwrap(), b"profile");
         assert_eq!(content(&signed[..signed.len() - 1]), None);
         assert_eq!(content(b"<?xml"), None);
+        // The length of what is passed over leads past all numbers.
+        let hostile =
+            [&[0x30, 0x1c, 0x06, 9, 42, 134, 72, 134, 247, 13, 1, 7, 2, 0xa0, 15, 0x30, 13, 0x02, 1, 1, 0x31, 0x88][..], &[0xff; 8]]
+                .concat();
+        assert_eq!(content(&hostile), None);
     }
 }

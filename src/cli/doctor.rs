@@ -5,24 +5,20 @@ mod text;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
     time::SystemTime,
 };
 
 use clap::Args;
-use rustls::{
-    crypto::aws_lc_rs::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
-};
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use super::{
     credential::{Token, field, fields, read_token},
+    identity::{ClientIdentity, Unusable, unpacked},
     report::{Exit, Failure, print},
 };
 use crate::{
-    certs::{p12, read_chain},
+    certs::read_chain,
     doctor::{Finding, Plan, Report, Target, Verdict, examine},
     probe::{Http, Options},
     profile::{self, Profile, lint},
@@ -48,10 +44,9 @@ pub struct DoctorArguments {
     /// Another field of every request; repeatable
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
-    /// A client certificate with its key (both PEM)
-    #[arg(long, value_name = "FILE")]
-    identity: Option<PathBuf>,
-    /// Lint a profile, and examine the relays in it with the credentials in it
+    #[command(flatten)]
+    identity: ClientIdentity,
+    /// Lint a profile, and examine its relays with its credentials
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "identity", "token_file"])]
     profile: Option<PathBuf>,
     /// Send credentials also where the certificate is not trusted
@@ -114,9 +109,7 @@ impl DoctorArguments {
         if self.ca.is_some() || !dev {
             plan.roots = roots(self.ca.as_deref())?;
         }
-        if let Some(path) = &self.identity {
-            plan.identity = Some(identity(path)?);
-        }
+        plan.identity = self.identity.given()?;
         Ok(plan)
     }
 
@@ -136,6 +129,11 @@ impl DoctorArguments {
         let bytes = fs::read(path).map_err(|source| Failure::io(format!("cannot read the profile {}", path.display()), &source))?;
         let mut reports = vec![linted(path, &bytes)];
         let Some(profile) = profile::read::read(&bytes) else { return Ok(reports) };
+        let identity = profile.identity.as_ref().map(|identity| unpacked(&identity.pkcs12, &identity.password)).transpose();
+        let identity = identity.unwrap_or_else(|error| {
+            reports[0].findings.push(without_identity(&error));
+            None
+        });
         for (index, relay) in profile.relays.iter().enumerate() {
             for (url, versions) in urls(relay) {
                 // What is wrong with it, the lint has said.
@@ -145,7 +143,7 @@ impl DoctorArguments {
                 plan.roots = trusted(&profile, self.ca.as_deref())?;
                 plan.public_keys.clone_from(&relay.public_keys);
                 if index == 0 {
-                    plan.identity = profile.identity.as_ref().and_then(opened);
+                    plan.identity.clone_from(&identity);
                 }
                 let fields = std::mem::take(&mut plan.fields);
                 self.lay_over(&mut plan)?;
@@ -208,15 +206,7 @@ fn plan(url: &str, now: SystemTime) -> Result<Plan, Failure> {
 
 /// What the profile's lint says, as findings.
 fn linted(path: &Path, bytes: &[u8]) -> Report {
-    let finding = |verdict, evidence| Finding {
-        check: "profile.lint".into(),
-        group: "profile".into(),
-        verdict,
-        evidence,
-        hint: None,
-        fault: None,
-        needs: None,
-    };
+    let finding = |verdict, evidence| about_profile("profile.lint", verdict, evidence);
     let complaints = lint::lint(bytes).into_iter().map(|complaint| {
         let verdict = match complaint.severity {
             lint::Severity::Refused => Verdict::Fail,
@@ -229,6 +219,16 @@ fn linted(path: &Path, bytes: &[u8]) -> Report {
         findings.push(finding(Verdict::Ok, "a device takes it, and does what it says".into()));
     }
     Report { relay: path.display().to_string(), findings }
+}
+
+/// The relay is examined as it looks to a device that has none.
+fn without_identity(error: &Unusable) -> Finding {
+    let finding = about_profile("profile.identity", Verdict::Warn, format!("the identity in it is not shown to the relay: {error}"));
+    Finding { hint: error.hint().map(str::to_owned), ..finding }
+}
+
+fn about_profile(check: &str, verdict: Verdict, evidence: String) -> Finding {
+    Finding { check: check.into(), group: "profile".into(), verdict, evidence, hint: None, fault: None, needs: None }
 }
 
 fn bearer(token: &str) -> Result<(String, String), Failure> {
@@ -249,33 +249,6 @@ fn roots(ca: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
 fn trusted(profile: &Profile, ca: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let own = profile.authorities.iter().map(|der| CertificateDer::from(der.clone()));
     Ok(own.chain(roots(ca)?).collect())
-}
-
-fn identity(path: &Path) -> Result<Arc<CertifiedKey>, Failure> {
-    let unusable = |says: String| {
-        Failure::says(Exit::Wrong, format!("cannot use the identity {}: {says}", path.display()))
-            .hint("it must hold a certificate and its key in PEM, as `masque-relay cert client NAME` writes them (`cat cert.pem key.pem`)")
-    };
-    let text = zeroize::Zeroizing::new(
-        fs::read(path).map_err(|source| Failure::io(format!("cannot read the identity {}", path.display()), &source))?,
-    );
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| unusable(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| unusable(error.to_string()))?;
-    if chain.is_empty() {
-        return Err(unusable("it has no certificate".into()));
-    }
-    certified(chain, key).map_err(|error| unusable(error.to_string()))
-}
-
-/// The identity inside a profile, if it can be opened.
-fn opened(identity: &profile::Identity) -> Option<Arc<CertifiedKey>> {
-    let held = p12::read(&identity.pkcs12, &identity.password)?;
-    let key = PrivateKeyDer::Pkcs8(held.key.to_vec().into());
-    certified(held.chain.into_iter().map(CertificateDer::from).collect(), key).ok()
-}
-
-fn certified(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Arc<CertifiedKey>, rustls::Error> {
-    Ok(Arc::new(CertifiedKey::from_der(chain, key, &default_provider())?))
 }
 
 /// Headers may be credentials as well.

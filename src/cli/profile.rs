@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     credential::{fields, read_token},
+    identity::{self, is_pem, key_file, read_password},
     report::{Exit, Failure, print_bytes, say},
 };
 use crate::{
@@ -83,7 +84,7 @@ pub struct ProfileArguments {
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
     /// What opens that PKCS#12
-    #[arg(long, value_name = "FILE", requires = "identity")]
+    #[arg(long, value_name = "FILE", requires = "identity", alias = "identity-password-file")]
     password_file: Option<PathBuf>,
     /// Relay only DOMAIN and below it, or `=NAME` alone; repeatable
     #[arg(long = "match", value_name = "DOMAIN")]
@@ -251,19 +252,16 @@ impl ProfileArguments {
 
     fn identity(&self) -> Result<Option<Identity>, Failure> {
         let Some(file) = &self.identity else { return Ok(None) };
-        let bytes = Zeroizing::new(read(file, "identity")?);
-        let password = match &self.password_file {
-            Some(file) => Some(Zeroizing::new(read_text(file, "password")?.trim_end_matches(['\r', '\n']).to_owned())),
-            None => None,
-        };
-        if !bytes.starts_with(b"-----") && !bytes.windows(11).any(|window| window == b"\n-----BEGIN") {
+        let bytes = identity::read(file)?;
+        let password = self.password_file.as_deref().map(read_password).transpose()?;
+        if !is_pem(&bytes) {
             let password = password.ok_or_else(|| {
                 Failure::says(Exit::Wrong, format!("cannot use {} without its password", file.display()))
                     .hint("`--password-file FILE` names a file with it")
             })?;
             return Ok(Some(Identity { pkcs12: bytes.to_vec(), password }));
         }
-        let key_file = file.with_extension("key");
+        let key_file = key_file(file, &bytes);
         let unusable = |path: &Path, says: &str| Failure::says(Exit::Wrong, format!("cannot use {}: {says}", path.display()));
         let chain = read_chain(file)?;
         let text = Zeroizing::new(read_text(&key_file, "private key")?);

@@ -16,7 +16,11 @@ use std::{collections::HashSet, fmt, io::Cursor};
 use plist::{Dictionary, Value};
 
 use super::payload::{INTERMEDIATE, PKCS12, RELAY, ROOT};
-use crate::certs::{cms, facts::Facts, p12};
+use crate::certs::{
+    cms,
+    facts::Facts,
+    p12::{self, Work},
+};
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +100,9 @@ fn envelope(top: &Dictionary, complaints: &mut Complaints) {
     for (index, payload) in of(ROOT).chain(of(INTERMEDIATE)) {
         certificate(payload, &format!("PayloadContent[{index}].PayloadContent"), complaints);
     }
+    let mut work = Work::default();
     for (index, payload) in of(PKCS12) {
-        identity(payload, &format!("PayloadContent[{index}]."), complaints);
+        identity(payload, &format!("PayloadContent[{index}]."), &mut work, complaints);
     }
     let relays: Vec<_> = of(RELAY).map(|(_, payload)| *payload).collect();
     if relays.is_empty() {
@@ -134,14 +139,14 @@ fn certificate(payload: &Dictionary, at: &str, complaints: &mut Complaints) {
     }
 }
 
-fn identity(payload: &Dictionary, at: &str, complaints: &mut Complaints) {
+fn identity(payload: &Dictionary, at: &str, work: &mut Work, complaints: &mut Complaints) {
     let key = format!("{at}PayloadContent");
     let Some(bytes) = payload.get("PayloadContent").and_then(Value::as_data) else {
         complaints.refused(&key, "must be data: the PKCS#12");
         return;
     };
     let password = payload.get("Password").and_then(Value::as_string);
-    match (p12::opens(bytes, password.unwrap_or_default()), password) {
+    match (p12::opens(bytes, password.unwrap_or_default(), work), password) {
         (Err(error), _) => complaints.refused(&key, error.to_string()),
         (Ok(p12::Opens::No), Some(_)) => complaints.refused(&format!("{at}Password"), "does not open the PKCS#12 beside it"),
         (Ok(_), None) => complaints.trap(&format!("{at}Password"), "is missing: the device asks for it when the profile is installed"),

@@ -167,6 +167,93 @@ fn a_credential_that_does_not_count_is_named_without_any_target() {
     }
 }
 
+/// In every form in which people have one; RC2 after it was packed anew as the hint says.
+#[test]
+fn an_identity_opens_the_door_as_pem_and_as_pkcs12() {
+    let home = Home::new().with_client();
+    let relay = Relay::configured(&home, "access.client_ca = \"certs/ca.pem\"\n");
+    home.write("both.pem", &(home.read("certs/alice.pem") + &home.read("certs/alice.key")));
+    home.packed("new.p12", &[]);
+    home.packed("rc2.p12", &["-legacy"]);
+    home.foreign_stdout("openssl", &["pkcs12", "-legacy", "-in", "rc2.p12", "-nodes", "-out", "plain.pem", "-passin", "file:password"]);
+    home.foreign_stdout("openssl", &["pkcs12", "-export", "-in", "plain.pem", "-out", "again.p12", "-passout", "file:password"]);
+    let password = ["--identity-password-file", "password"];
+    for (file, more) in [("certs/alice.pem", &[][..]), ("both.pem", &[]), ("new.p12", &password), ("again.p12", &password)] {
+        let report = home.run(&[&["doctor", &relay.url, "--ca", "certs/ca.pem", "--identity", file], more].concat());
+        assert!(report.starts_with("exit 0\n") && report.contains("and takes ours"), "{file}: {report}");
+    }
+    let profile = ["profile", "mobileconfig", &relay.url, "--ca", "certs/ca.pem", "--match", "corp.example", "--password-file", "password"];
+    home.stdout(&[&profile[..], &["--identity", "new.p12", "--out", "new.mobileconfig"]].concat());
+    let report = home.run(&["doctor", "--profile", "new.mobileconfig"]);
+    assert!(report.starts_with("exit 0\n") && report.contains("and takes ours"), "{report}");
+
+    home.stdout(&[&profile[..], &["--identity", "rc2.p12", "--out", "rc2.mobileconfig"]].concat());
+    let report = home.run(&["doctor", "--profile", "rc2.mobileconfig"]);
+    let told: Vec<_> = report.lines().skip_while(|line| !line.contains("profile.identity")).take(2).collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+      warn  profile.identity: the identity in it is not shown to the relay: it is protected by RC2 (40 bits), which is not read here
+            hint: pack it anew: `openssl pkcs12 -legacy -in OLD -nodes -out PEM`, then `openssl pkcs12 -export -in PEM -out NEW`
+    ");
+}
+
+#[test]
+fn an_identity_that_cannot_be_used_says_why() {
+    let home = Home::new().with_client();
+    home.packed("alice.p12", &[]);
+    home.packed("rc2.p12", &["-legacy"]);
+    home.packed("open.p12", &["-keypbe", "NONE", "-certpbe", "NONE", "-nomac", "-nokeys"]);
+    home.write("wrong", "another\n");
+    home.write("text", "a text");
+    let told = |identity: &[&str]| home.run(&[&["doctor", "https://relay.invalid", "--identity"], identity].concat());
+    insta::assert_snapshot!(told(&["alice.p12", "--identity-password-file", "wrong"]), @r"
+    exit 2
+    -- stderr
+    error: cannot use the identity alice.p12: the password does not open it
+    ");
+    insta::assert_snapshot!(told(&["alice.p12"]), @r"
+    exit 2
+    -- stderr
+    error: cannot use the identity alice.p12 without its password
+
+    hint: `--identity-password-file FILE` names a file with it
+    ");
+    insta::assert_snapshot!(told(&["rc2.p12", "--identity-password-file", "password"]), @r"
+    exit 2
+    -- stderr
+    error: cannot use the identity rc2.p12: it is protected by RC2 (40 bits), which is not read here
+
+    hint: pack it anew: `openssl pkcs12 -legacy -in OLD -nodes -out PEM`, then `openssl pkcs12 -export -in PEM -out NEW`
+    ");
+    insta::assert_snapshot!(told(&["open.p12"]), @r"
+    exit 2
+    -- stderr
+    error: cannot use the identity open.p12: it has no private key
+
+    hint: it must hold both the certificate and its key
+    ");
+    insta::assert_snapshot!(told(&["text"]), @r"
+    exit 2
+    -- stderr
+    error: cannot use the identity text: it is no PKCS#12, or a damaged one
+
+    hint: it must be PKCS#12 or PEM; `masque-relay cert client NAME` makes the latter
+    ");
+    insta::assert_snapshot!(told(&["certs/alice.pem", "--identity-password-file", "password"]), @r"
+    exit 2
+    -- stderr
+    error: cannot use a password with the identity certs/alice.pem: it is PEM
+    ");
+    home.write("bob.pem", &home.read("certs/alice.pem"));
+    insta::assert_snapshot!(told(&["bob.pem"]), @r"
+    exit 2
+    -- stderr
+    error: cannot read the private key bob.key
+      caused by: no such file or directory (os error 2)
+
+    hint: the key is the file that was made together with the certificate
+    ");
+}
+
 #[test]
 fn no_credential_goes_where_the_certificate_is_not_trusted() {
     let home = Home::new().with_certificate();

@@ -19,6 +19,14 @@ impl Home {
         self
     }
 
+    /// The client certificate as OpenSSL packs it, under what is in the file `password`.
+    pub(crate) fn packed(&self, name: &str, more: &[&str]) {
+        self.write("password", "test-password\n");
+        let export =
+            ["pkcs12", "-export", "-in", "certs/alice.pem", "-inkey", "certs/alice.key", "-passout", "file:password", "-out", name];
+        self.foreign_stdout("openssl", &[&export, more].concat());
+    }
+
     /// A foreign program in this directory; `tests/run` installs them.
     fn foreign(&self, program: &str, arguments: &[&str]) -> Output {
         let output = Command::new(program).args(arguments).current_dir(self.path(".")).output();
@@ -146,16 +154,17 @@ open("password", "w").write(identity["Password"])
 #[test]
 fn a_pkcs12_by_openssl_goes_in_as_it_is_if_its_password_opens_it() {
     let home = Home::new().with_client();
-    home.write("password", "test-password\n");
+    home.packed("a.p12", &[]);
     home.write("wrong", "another\n");
-    let export = ["pkcs12", "-export", "-in", "certs/alice.pem", "-inkey", "certs/alice.key", "-passout", "file:password", "-out", "a.p12"];
-    home.foreign_stdout("openssl", &export);
-    let with = |password: &str| {
-        home.run(&["profile", "mobileconfig", URL, "--match", "corp.example", "--identity", "a.p12", "--password-file", password])
+    let with = |option: &str, password: &str| {
+        home.run(&["profile", "mobileconfig", URL, "--match", "corp.example", "--identity", "a.p12", option, password])
     };
-    let shown = with("password");
-    assert!(shown.starts_with("exit 0") && shown.contains("<string>test-password</string>"), "{shown}");
-    insta::assert_snapshot!(with("wrong"), @r"
+    // The second is what `doctor` and `probe` call it.
+    for option in ["--password-file", "--identity-password-file"] {
+        let shown = with(option, "password");
+        assert!(shown.starts_with("exit 0") && shown.contains("<string>test-password</string>"), "{shown}");
+    }
+    insta::assert_snapshot!(with("--password-file", "wrong"), @r"
     exit 2
     -- stderr
     error: a device would refuse it: `PayloadContent[0].Password`: does not open the PKCS#12 beside it

@@ -28,6 +28,7 @@ mod frame;
 mod head;
 mod hello;
 mod log;
+mod p12;
 mod qpack;
 mod settings;
 mod template;
