@@ -1,6 +1,6 @@
 //! `probe`: one tunnel on stdin and stdout. Data on stdout, talk on stderr.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clap::{
@@ -8,6 +8,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use http::HeaderValue;
+use rustls::sign::SingleCertAndKey;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Stdin, Stdout, stdin, stdout},
     time::{Instant, sleep_until},
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{
     credential::{Token, fields},
+    identity::ClientIdentity,
     report::{Exit, Failure, printable, say},
 };
 use crate::{
@@ -47,6 +49,8 @@ pub struct ProbeArguments {
     /// Another field of the request; repeatable
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
+    #[command(flatten)]
+    identity: ClientIdentity,
 }
 
 /// What went through.
@@ -185,6 +189,7 @@ impl ProbeArguments {
         // What is wrong with the command comes before what is wrong with the network.
         let credential = self.credential()?;
         let fields = fields(&self.header, "--header")?;
+        let identity = self.identity.given()?;
         let mut options = Options::resolve(&self.url).await?;
         options.http = self.http;
         match &self.ca {
@@ -201,6 +206,7 @@ impl ProbeArguments {
             options.bearer(&token);
         }
         options.fields.extend(fields);
+        options.identity = identity.map(|identity| Arc::new(SingleCertAndKey::from(identity)) as _);
         // A person may think for as long as they like.
         options.patience = None;
         options.keep_alive = Some(KEEP_ALIVE);
@@ -234,9 +240,7 @@ impl From<ProbeError> for Failure {
         let hint = match &error {
             ProbeError::Url { .. } => Some("write it like `https://relay.example` or `https://[2001:db8::7]:4433`".to_owned()),
             ProbeError::NoSystemRoots => Some("name the relay's CA with `--ca FILE`".to_owned()),
-            ProbeError::Refused(refused) if refused.status == 407 => {
-                Some("the relay asks for a credential: `--token-file FILE`, `--token TOKEN`, or `--header 'NAME: VALUE'`".to_owned())
-            }
+            ProbeError::Refused(refused) if refused.status == 407 => Some(CREDENTIAL.to_owned()),
             ProbeError::Connect { source: TransportError(fault), .. } if u64::from(fault.code) == NO_ALPN => Some(NOT_SERVED.to_owned()),
             ProbeError::ConnectTcp { source, .. } if speaks_otherwise(source) => Some(NOT_SERVED.to_owned()),
             ProbeError::Connect { source: TransportError(fault), .. } if is_alert(fault.code) => Some(TRUST.to_owned()),
@@ -250,6 +254,9 @@ impl From<ProbeError> for Failure {
         Self::new(exit, &error, hint)
     }
 }
+
+const CREDENTIAL: &str =
+    "the relay asks for a credential: `--token-file FILE`, `--token TOKEN`, `--identity FILE`, or `--header 'NAME: VALUE'`";
 
 /// The alert no_application_protocol, as QUIC carries it.
 const NO_ALPN: u64 = 0x100 + 120;

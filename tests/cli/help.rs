@@ -131,16 +131,18 @@ fn probe() {
       <URL>  The relay, `https://HOST[:PORT][/TEMPLATE]`
 
     Options:
-          --tcp <HOST:PORT>       Reach this over TCP: stdin goes there until its end, stdout shows the
-                                  answer
-          --udp <HOST:PORT>       Reach this over UDP: every line of stdin is a datagram, and so is
-                                  every answer
-          --http <1|2|3>          The version of HTTP: 3 over UDP, 2 or 1 over TCP [default: 3]
-          --ca <FILE>             Trust these CAs instead of the system's (PEM)
-          --token <TOKEN>         The credential, sent as `Proxy-Authorization: Bearer`
-          --token-file <FILE>     A file with the credential; goes before `--token`
-          --header <NAME: VALUE>  Another field of the request; repeatable
-      -h, --help                  Print help
+          --tcp <HOST:PORT>                Reach this over TCP: stdin goes there until its end, stdout
+                                           shows the answer
+          --udp <HOST:PORT>                Reach this over UDP: every line of stdin is a datagram, and
+                                           so is every answer
+          --http <1|2|3>                   The version of HTTP: 3 over UDP, 2 or 1 over TCP [default: 3]
+          --ca <FILE>                      Trust these CAs instead of the system's (PEM)
+          --token <TOKEN>                  The credential, sent as `Proxy-Authorization: Bearer`
+          --token-file <FILE>              A file with the credential; goes before `--token`
+          --header <NAME: VALUE>           Another field of the request; repeatable
+          --identity <FILE>                A client certificate: PKCS#12, or PEM with its `.key` beside
+          --identity-password-file <FILE>  What opens that PKCS#12
+      -h, --help                           Print help
 
     The token may also be in MASQUE_RELAY_TOKEN. Status, Proxy-Status and timings go to stderr.
     Example: echo hello | masque-relay probe https://localhost:4433 --ca certs/dev/ca.pem \

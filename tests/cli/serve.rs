@@ -7,7 +7,7 @@ use std::{
     collections::HashSet,
     fs,
     io::{BufRead, BufReader, Write},
-    net::UdpSocket,
+    net::{TcpListener, UdpSocket},
     os::unix::fs::PermissionsExt,
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, TryRecvError, channel},
@@ -131,7 +131,7 @@ impl Relay {
 
     /// An open TCP tunnel through a configured relay to a listener of its own.
     fn tunnel(&self, home: &Home) -> (Process, std::net::TcpStream) {
-        let target = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let target = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = target.local_addr().expect("a bound socket").to_string();
         let mut probe =
             Process::start(home.command(&["probe", &self.url, "--ca", "certs/ca.pem", "--token-file", "token", "--tcp", &address]));
@@ -304,6 +304,30 @@ fn a_probe_without_the_token_is_told_what_is_missing() {
     assert!(shown.starts_with("exit 1\n") && shown.contains("error: refused: status 407"), "{shown}");
 }
 
+/// Without a token, as PEM and as PKCS#12.
+#[test]
+fn c46_a_probe_with_a_client_certificate_gets_through() {
+    let home = Home::new().with_client();
+    home.packed("alice.p12", &[]);
+    let relay = Relay::configured(&home, "access.client_ca = \"certs/ca.pem\"\n");
+    let target = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = target.local_addr().expect("a bound socket").to_string();
+    let probe = ["probe", &relay.url, "--ca", "certs/ca.pem", "--tcp", &address];
+    let packed = ["alice.p12", "--identity-password-file", "password"];
+    for (http, identity) in [("3", &["certs/alice.pem"][..]), ("3", &packed), ("2", &packed)] {
+        let mut probe = Process::start(home.command(&[&probe[..], &["--http", http, "--identity"], identity].concat()));
+        probe.hears("status 200");
+        drop(target.accept().expect("the relay has connected"));
+        assert_eq!(probe.ended().0, Some(0), "{http} {identity:?}");
+    }
+    let shown = home.run(&probe);
+    assert!(shown.starts_with("exit 1\n") && shown.contains("error: refused: status 407"), "{shown}");
+    assert!(shown.contains("`--identity FILE`"), "{shown}");
+    home.write("password", "another\n");
+    let shown = home.run(&[&probe[..], &["--identity"], &packed].concat());
+    assert_eq!(shown, "exit 2\n-- stderr\nerror: cannot use the identity alice.p12: the password does not open it\n");
+}
+
 #[test]
 fn a_probe_speaks_the_version_it_is_told() {
     let home = Home::new().with_certificate();
@@ -330,7 +354,7 @@ fn a_probe_that_does_not_trust_the_relay_is_told_how_to() {
 fn a_probe_over_tcp_that_meets_silence_is_told_where() {
     let home = Home::new().with_certificate();
     // Takes connections and closes them at once.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("https://{}", listener.local_addr().expect("a bound socket"));
     let closing = thread::spawn(move || drop(listener.accept()));
     let shown = home.run(&["probe", &url, "--ca", "certs/ca.pem", "--http", "2", "--tcp", "127.0.0.1:9"]);
