@@ -89,6 +89,8 @@ pub enum Ended {
     },
     /// The relay misbehaves on purpose; names the fault.
     Misbehaved(&'static str),
+    /// Whoever opened it may no longer: the credential has been taken away.
+    Revoked,
     /// The relay is shutting down and the grace is over.
     Drained,
 }
@@ -111,6 +113,7 @@ impl Ended {
             Self::Stalled => "the client left an answer or half a capsule unread for too long".into(),
             Self::Misframed { code, why } => format!("the client broke HTTP: {}, {why}", code_name(*code)),
             Self::Misbehaved(fault) => format!("the fault `{fault}` is on"),
+            Self::Revoked => "the user's credential no longer counts".into(),
             Self::Drained => "the relay stopped".into(),
         }
     }
@@ -132,6 +135,7 @@ impl Ended {
             Self::Stalled => "stalled",
             Self::Misframed { .. } => "misframed",
             Self::Misbehaved(_) => "misbehaved",
+            Self::Revoked => "revoked",
             Self::Drained => "drained",
         }
     }
@@ -149,6 +153,7 @@ impl Ended {
             | Self::Idle
             | Self::Stalled
             | Self::Misbehaved(_)
+            | Self::Revoked
             | Self::Drained => Level::INFO,
             Self::Malformed(_) | Self::PayloadTooLong | Self::DatagramOnTcp | Self::Misframed { .. } => Level::WARN,
         }
@@ -166,6 +171,7 @@ impl Ended {
             | Self::Stalled
             | Self::Misframed { .. }
             | Self::Misbehaved(_)
+            | Self::Revoked
             | Self::Drained => Some(Reset::Cancelled),
             Self::Malformed(_) | Self::PayloadTooLong => Some(Reset::Message),
             Self::DatagramOnTcp => Some(Reset::Datagram),

@@ -1,19 +1,26 @@
 //! Whether the client may: credentials, then rules, then caps. The answer is a [`Permit`], and nothing dials without one.
+//!
+//! A policy is exchanged as a whole. [`Policy::replaced`] tells whoever was let in by the old one, and [`Standing::is_lost`] whether the new one still would.
 
 pub mod limits;
 pub mod rules;
 mod special;
+mod standing;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tracing::info;
 use zeroize::Zeroizing;
 
 use crate::{
-    certs::{self, client::Shown},
+    certs::{
+        self,
+        client::{Authorities, Shown},
+    },
     config::{Config, Protocol},
     proto::head::Head,
     refusal::Refusal,
@@ -22,6 +29,7 @@ use crate::{
 
 use limits::{Limits, Slot};
 use rules::Rules;
+pub use standing::Standing;
 
 /// What is decided by the configuration, compiled. Swapped as a whole on reload.
 #[derive(Debug)]
@@ -29,11 +37,13 @@ pub struct Policy {
     open: bool,
     /// Lower case.
     header: String,
-    tokens: Vec<Token>,
-    /// Certificates of clients count.
-    certificates: bool,
+    tokens: Vec<Arc<Token>>,
+    /// Whose certificates of clients count, where any do.
+    authorities: Option<Arc<Authorities>>,
     revoked: Vec<String>,
     rules: Arc<Rules>,
+    /// Cancelled when another policy counts, or the relay is cut short.
+    over: CancellationToken,
 }
 
 /// Leave to reach one target. Only [`Policy::permit`] makes one.
@@ -44,8 +54,8 @@ pub struct Permit {
     pub protocol: Protocol,
     /// Where to.
     pub target: Target,
-    /// Who asked.
-    pub user: Arc<str>,
+    /// Who asked, and by what the relay knows.
+    pub standing: Standing,
     /// Judges every address before it is dialled.
     pub rules: Arc<Rules>,
     /// The tunnel counts against the caps while this lives.
@@ -53,36 +63,48 @@ pub struct Permit {
 }
 
 impl Policy {
-    /// Compiles the configuration. `own` are the relay's own listening addresses: never a target.
-    pub fn new(config: &Config, own: Vec<SocketAddr>) -> Self {
+    /// Compiles the configuration. `own` are the relay's own listening addresses: never a target. Certificates of `authorities` count. `over` is what
+    /// [`Self::replaced`] waits for.
+    pub fn new(config: &Config, own: Vec<SocketAddr>, authorities: Option<Arc<Authorities>>, over: CancellationToken) -> Self {
         Self {
             open: config.access.open,
             header: config.access.header.to_ascii_lowercase(),
-            tokens: config.access.tokens.iter().map(Token::of).collect(),
-            certificates: config.access.client_ca.is_some(),
+            tokens: config.access.tokens.iter().map(|token| Arc::new(Token::of(token))).collect(),
+            authorities,
             revoked: config.access.revoked.clone(),
             rules: Arc::new(Rules::new(&config.rules, own)),
+            over,
         }
     }
 
-    /// Who sent this head: the user's name (`-` where access is open), or 407. In constant time for a given number of tokens. A token counts before
-    /// the certificate that the connection has shown.
-    pub fn authenticate(&self, head: &Head, shown: Option<&Shown>) -> Result<Arc<str>, Refusal> {
+    /// It no longer counts: its successor does already.
+    pub fn replace(&self) {
+        self.over.cancel();
+    }
+
+    /// Resolves when another policy counts, or the relay is cut short. Cancel safe.
+    pub fn replaced(&self) -> WaitForCancellationFuture<'_> {
+        self.over.cancelled()
+    }
+
+    /// Who sent this head, or 407. In constant time for a given number of tokens. A token counts before the certificate that the connection has shown.
+    pub fn authenticate(&self, head: &Head, shown: Option<&Arc<Shown>>) -> Result<Standing, Refusal> {
         if self.open {
-            return Ok("-".into());
+            return Ok(Standing::Open);
         }
         let mut values = head.all(&self.header);
         let Some(value) = values.next() else { return self.certified(shown) };
         // Of several, which one would count? Then none does.
         let credentials = if values.next().is_none() { self.credentials(value) } else { None };
-        credentials.and_then(|credentials| self.user_of(&credentials)).ok_or(Refusal::Unauthenticated { presented: true })
+        let token = credentials.and_then(|credentials| self.token_of(&credentials));
+        token.map(Standing::Token).ok_or(Refusal::Unauthenticated { presented: true })
     }
 
-    /// The user of a certificate that TLS has verified, if it counts still.
-    fn certified(&self, shown: Option<&Shown>) -> Result<Arc<str>, Refusal> {
-        let shown = shown.filter(|_| self.certificates).ok_or(Refusal::Unauthenticated { presented: false })?;
-        match shown.complaint(&self.revoked, certs::now()) {
-            None => Ok(Arc::clone(&shown.user)),
+    /// By a certificate whose key TLS has seen at work, if it counts.
+    fn certified(&self, shown: Option<&Arc<Shown>>) -> Result<Standing, Refusal> {
+        let shown = shown.filter(|_| self.authorities.is_some()).ok_or(Refusal::Unauthenticated { presented: false })?;
+        match self.complaint(shown, certs::now()) {
+            None => Ok(Standing::Certificate(Arc::clone(shown))),
             Some(why) => {
                 info!(user = %shown.user, why, "a client's certificate does not count");
                 Err(Refusal::Unauthenticated { presented: true })
@@ -90,8 +112,16 @@ impl Policy {
         }
     }
 
+    /// Why a certificate does not count.
+    fn complaint(&self, shown: &Shown, now: SystemTime) -> Option<&'static str> {
+        match &self.authorities {
+            None => Some("no certificate does"),
+            Some(authorities) => shown.complaint(authorities, &self.revoked, now),
+        }
+    }
+
     /// Decides for a client that is known. Order: unsupported, rules on the target as named, caps.
-    pub fn permit(&self, request: Request, user: Arc<str>, limits: &Arc<Limits>) -> Result<Permit, Refusal> {
+    pub fn permit(&self, request: Request, standing: Standing, limits: &Arc<Limits>) -> Result<Permit, Refusal> {
         let (protocol, target) = match request.ask {
             Ask::Tunnel(protocol, target) => (protocol, target),
             Ask::UnsupportedProtocol(protocol) => return Err(Refusal::UnsupportedProtocol(protocol)),
@@ -100,7 +130,7 @@ impl Policy {
         };
         self.rules.judge_target(protocol, &target)?;
         let slot = limits.tunnel().map_err(|what| Refusal::LimitReached { what })?;
-        Ok(Permit { protocol, target, user, rules: Arc::clone(&self.rules), slot })
+        Ok(Permit { protocol, target, standing, rules: Arc::clone(&self.rules), slot })
     }
 
     /// What a value of the credential field says: Basic (RFC 7617) or Bearer (RFC 6750); in a field of the operator's choice the token itself.
@@ -117,8 +147,8 @@ impl Policy {
         Some(Credentials::Pair { pair, colon })
     }
 
-    /// The one whose token it is. Looks at every token, whatever it has found, and compares hashes of equal length.
-    fn user_of(&self, credentials: &Credentials<'_>) -> Option<Arc<str>> {
+    /// The token that is presented. Looks at every token, whatever it has found, and compares hashes of equal length.
+    fn token_of(&self, credentials: &Credentials<'_>) -> Option<Arc<Token>> {
         let (user, token) = match credentials {
             Credentials::Token(token) => (None, *token),
             Credentials::Pair { pair, colon } => (Some(sha256(&pair[..*colon])), &pair[colon + 1..]),
@@ -133,12 +163,13 @@ impl Policy {
             found |= right;
         }
         let known = self.tokens.get(usize::try_from(index).ok()?)?;
-        bool::from(found).then(|| Arc::clone(&known.user))
+        bool::from(found).then(|| Arc::clone(known))
     }
 }
 
 /// A token as it is compared.
-struct Token {
+#[derive(PartialEq, Eq)]
+pub struct Token {
     user: Arc<str>,
     user_sha256: [u8; 32],
     sha256: [u8; 32],
@@ -190,7 +221,7 @@ mod tests {
         let mut config = Config::default();
         config.access.tokens = vec![token("alice", ALICE), token("bob", BOB), token("", "nameless")];
         change(&mut config);
-        Policy::new(&config, Vec::new())
+        Policy::new(&config, Vec::new(), None, CancellationToken::new())
     }
 
     fn head(fields: &[(&'static str, String)]) -> Head {
@@ -206,7 +237,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_refused(refused: &Result<Arc<str>, Refusal>, was_presented: bool) {
+    fn assert_refused(refused: &Result<Standing, Refusal>, was_presented: bool) {
         assert!(matches!(refused, Err(Refusal::Unauthenticated { presented }) if *presented == was_presented), "{refused:?}");
     }
 
@@ -221,7 +252,8 @@ mod tests {
             (format!("Bearer {BOB}"), "bob"),
             (format!("bearer {ALICE}"), "alice"),
         ] {
-            assert_eq!(&*policy.authenticate(&head(&[("proxy-authorization", value.clone())]), None).unwrap(), want, "{value}");
+            let standing = policy.authenticate(&head(&[("proxy-authorization", value.clone())]), None).unwrap();
+            assert_eq!(&*standing.user(), want, "{value}");
         }
     }
 
@@ -266,7 +298,7 @@ mod tests {
     fn a_field_of_the_operators_choice_carries_the_bare_token() {
         let policy = policy(|config| config.access.header = "X-Relay-Token".into());
         for value in [BOB.into(), format!("Bearer {BOB}")] {
-            assert_eq!(&*policy.authenticate(&head(&[("x-relay-token", value)]), None).unwrap(), "bob");
+            assert_eq!(&*policy.authenticate(&head(&[("x-relay-token", value)]), None).unwrap().user(), "bob");
         }
         assert_refused(&policy.authenticate(&head(&[("x-relay-token", basic("bob:bob-secret"))]), None), true);
         assert_refused(&policy.authenticate(&head(&[("x-relay-token", "bob-secre".into())]), None), true);
@@ -279,7 +311,7 @@ mod tests {
         assert_refused(&closed.authenticate(&head(&[("proxy-authorization", format!("Bearer {BOB}"))]), None), true);
         assert_refused(&closed.authenticate(&Head::default(), None), false);
         let open = policy(|config| config.access.open = true);
-        assert_eq!(&*open.authenticate(&Head::default(), None).unwrap(), "-");
+        assert_eq!(&*open.authenticate(&Head::default(), None).unwrap().user(), "-");
     }
 
     #[test]
@@ -295,14 +327,14 @@ mod tests {
             config.rules.list = vec![denied];
         });
         let limits = Limits::new(&config::Limits { tunnels: 1, ..Default::default() });
-        let permit = |ask| policy.permit(Request { ask }, "alice".into(), &limits);
+        let permit = |ask| policy.permit(Request { ask }, Standing::Open, &limits);
         let tunnel = |name: &str| Ask::Tunnel(Protocol::Tcp, Target { host: Host::Name(name.into()), port: 443.try_into().unwrap() });
 
         assert!(matches!(permit(Ask::UnsupportedProtocol("x".into())), Err(Refusal::UnsupportedProtocol(_))));
         assert!(matches!(permit(Ask::UnsupportedMethod("GET".into())), Err(Refusal::UnsupportedMethod(_))));
         assert!(matches!(permit(Ask::UnknownPath), Err(Refusal::UnknownPath)));
         let held = permit(tunnel("x.test")).unwrap();
-        assert_eq!((&*held.user, limits.tunnels()), ("alice", 1));
+        assert_eq!((&*held.standing.user(), limits.tunnels()), ("-", 1));
         assert!(matches!(permit(tunnel("denied.test")), Err(Refusal::Denied { .. })), "rules come before caps");
         assert!(matches!(permit(tunnel("x.test")), Err(Refusal::LimitReached { what: "tunnels" })));
         drop(held);

@@ -131,15 +131,16 @@ impl Server {
             Arc::new(Records::new(number as u8, workers, privacy, credential, writer.as_ref().map(Writer::queue), notes.clone()))
         });
         let records: Vec<_> = records.collect();
+        let cut = CancellationToken::new();
         let plan = Arc::new(Plan {
-            policy: Arc::new(ArcSwap::from_pointee(Policy::new(&config, addresses.clone()))),
+            policy: Arc::new(ArcSwap::from_pointee(Policy::new(&config, addresses.clone(), serving.authorities(), cut.child_token()))),
             quic: Arc::new(quic),
             tls: Arc::new(ArcSwap::from_pointee(tls)),
             faults: Arc::clone(&faults),
             limits: Arc::clone(&limits),
             config: Arc::new(config),
             draining: CancellationToken::new(),
-            cut: CancellationToken::new(),
+            cut,
         });
         let mut server = Self {
             addresses,

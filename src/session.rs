@@ -22,17 +22,17 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use tokio::{
     net::TcpStream,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    certs::client::Shown,
+    certs::{self, client::Shown},
     config::{Config, Protocol},
     ended::{Ended, Reset},
     fault::{Fault, Faults},
     metrics::Metrics,
-    policy::{Permit, Policy, limits::Limits},
+    policy::{Permit, Policy, Standing, limits::Limits},
     proto::{head::Head, template::Template},
     record::{Log, Records},
     refusal::{self, Refusal},
@@ -143,7 +143,7 @@ pub fn serve<E: Exchange>(
     mut exchange: E,
     client: Client,
     worker: &Worker,
-    authenticated: impl FnOnce() + Send,
+    authenticated: impl FnOnce(&Standing) + Send,
 ) -> impl Future<Output = ()> + Send {
     async move {
         let head = exchange.take_head();
@@ -184,13 +184,13 @@ enum Upstream {
 }
 
 /// The path in one breath: what is asked, who asks, whether it may be, where it goes.
-async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl FnOnce()) -> Result<(Permit, Upstream), Refusal> {
+async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl FnOnce(&Standing)) -> Result<(Permit, Upstream), Refusal> {
     let request = Request::parse(head, &worker.templates, worker.config.apple)?;
     let policy = worker.policy.load_full();
-    let user = policy.authenticate(head, line.client.shown.as_deref())?;
-    authenticated();
-    line.asked(&request, &user, worker.config.log.privacy);
-    let permit = policy.permit(request, user, &worker.limits)?;
+    let standing = policy.authenticate(head, line.client.shown.as_ref())?;
+    authenticated(&standing);
+    line.asked(&request, standing.user(), worker.config.log.privacy);
+    let permit = policy.permit(request, standing, &worker.limits)?;
     if line.client.full {
         return Err(Refusal::LimitReached { what: "tunnels of this connection" });
     }
@@ -215,6 +215,30 @@ async fn answered<T>(accepting: impl Future<Output = Result<T, Ended>>, cut: &Ca
     }
 }
 
+/// Resolves when the relay ends a tunnel that both sides want: it is cut short, or whoever opened the tunnel no longer may. Cancel safe.
+async fn cut(worker: &Worker, standing: &Standing) -> Ended {
+    loop {
+        let policy = worker.policy.load_full();
+        if worker.cut.is_cancelled() {
+            return Ended::Drained;
+        }
+        if standing.is_lost(&policy, certs::now()) {
+            return Ended::Revoked;
+        }
+        let over = async {
+            match standing.lasts(certs::now()) {
+                // Boxed: most tunnels are nobody's who has a certificate.
+                Some(left) => Box::pin(sleep(left)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = policy.replaced() => {}
+            () = over => {}
+        }
+    }
+}
+
 async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, address: SocketAddr, line: Line, worker: &Worker) {
     let _open = worker.metrics.tunnel_open();
     let answer = refusal::accepted(&worker.config.name, address, false);
@@ -227,7 +251,7 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
     };
     let cut = async {
         tokio::select! {
-            () = worker.cut.cancelled() => Ended::Drained,
+            ended = cut(worker, &permit.standing) => ended,
             ended = aborted => ended,
         }
     };
@@ -259,10 +283,7 @@ fn carry_udp<E: Exchange>(
         };
         // HTTP/1.1 changes its protocol for it (RFC 9298 §3.3).
         line.accepted(if line.client.http == "h1" { 101 } else { 200 });
-        let cut = async {
-            worker.cut.cancelled().await;
-            Ended::Drained
-        };
+        let cut = cut(worker, &permit.standing);
         let ended = udp::run(lane, Arc::clone(&flow), worker.config.timeouts.udp_idle, cut).await;
         drop(permit);
         line.udp_closed(&ended, flow.totals(), worker);

@@ -121,18 +121,17 @@ const SOCKET_BUFFER: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use hickory_resolver::proto::op::ResponseCode;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
     };
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::{
         config::{self, Config, Protocol},
-        policy::{Policy, limits::Limits},
+        policy::{Policy, Standing, limits::Limits},
         request::{Ask, Request},
     };
     use script::{Answer, Script};
@@ -145,7 +144,8 @@ mod tests {
         change(&mut config.rules);
         let host = host.parse().map_or_else(|_| Host::Name(host.into()), Host::Address);
         let ask = Ask::Tunnel(protocol, Target { host, port: port.try_into().unwrap() });
-        Policy::new(&config, Vec::new()).permit(Request { ask }, Arc::from("-"), &Limits::new(&config.limits)).unwrap()
+        let policy = Policy::new(&config, Vec::new(), None, CancellationToken::new());
+        policy.permit(Request { ask }, Standing::Open, &Limits::new(&config.limits)).unwrap()
     }
 
     fn private(rules: &mut config::Rules) {

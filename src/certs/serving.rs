@@ -13,7 +13,7 @@ use rustls::{
 
 use super::{
     CertError, Identity,
-    client::{self, Demanding},
+    client::{Authorities, Demanding},
     misfits::Misfits,
 };
 use crate::config::{Config, Versions};
@@ -38,23 +38,28 @@ pub struct Serving {
     identities: Vec<Identity>,
     /// Bad certificates in place of these, where faults are allowed.
     misfits: Option<Arc<Misfits>>,
-    /// Asks clients for a certificate, where theirs count.
-    clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// Whose certificates of clients are asked for, where they count.
+    authorities: Option<Arc<Authorities>>,
 }
 
 impl Serving {
     /// Reads what the configuration names. Dates are [`Self::check`]'s.
     pub fn load(config: &Config) -> Result<Self, CertError> {
-        let clients = config.access.client_ca.as_deref().map(client::verifier).transpose()?;
+        let authorities = config.access.client_ca.as_deref().map(Authorities::read).transpose()?.map(Arc::new);
         let serving = Self::of(config.certificates().map(Identity::load).collect::<Result<_, _>>()?)?;
-        Ok(Self { secrets: config.log.secrets, clients, ..serving })
+        Ok(Self { secrets: config.log.secrets, authorities, ..serving })
     }
 
     /// These; there is at least one.
     pub fn of(identities: Vec<Identity>) -> Result<Self, CertError> {
         assert!(!identities.is_empty(), "a relay has a certificate");
         let ticketer = provider::Ticketer::new().map_err(|source| CertError::Tls { source })?;
-        Ok(Self { ticketer, secrets: false, identities, misfits: None, clients: None })
+        Ok(Self { ticketer, secrets: false, identities, misfits: None, authorities: None })
+    }
+
+    /// Whose certificates of clients count, where any do.
+    pub fn authorities(&self) -> Option<Arc<Authorities>> {
+        self.authorities.clone()
     }
 
     /// From now on faults decide about what is shown, and whether a client's certificate is asked for.
@@ -93,12 +98,13 @@ impl Serving {
     fn tls(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> Result<Tls, CertError> {
         let certificates = Arc::new(ByName::new(&self.identities, false));
         let raw_keys = Arc::new(ByName::new(&self.identities, true));
-        let good = self.clients.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth);
+        let asked = self.authorities.as_ref().map(|authorities| authorities.verifier());
+        let good = asked.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth);
         let (certificates, clients): (Arc<dyn ResolvesServerCert>, Arc<dyn ClientCertVerifier>) = match &self.misfits {
             None => (certificates, Arc::clone(&good)),
             Some(misfits) => {
-                let clients: Arc<dyn ClientCertVerifier> = match &self.clients {
-                    Some(good) => Arc::new(Demanding { misfits: Arc::clone(misfits), good: Arc::clone(good) }),
+                let clients: Arc<dyn ClientCertVerifier> = match asked {
+                    Some(good) => Arc::new(Demanding { misfits: Arc::clone(misfits), good }),
                     None => Arc::clone(misfits) as _,
                 };
                 (Arc::new(Misfitting { misfits: Arc::clone(misfits), good: certificates }), clients)

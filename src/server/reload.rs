@@ -1,7 +1,8 @@
 //! Certificates and policy, exchanged under a running relay: all of it or nothing.
 //!
-//! What is new counts for new connections (certificates) and new requests (policy). Connections and tunnels there are live on. The keys of stateless
-//! resets and of address tokens stay those of the start: what a client holds from before keeps its meaning.
+//! What is new counts for new connections (certificates) and new requests (policy). Connections and tunnels there are live on, but those of a user whose
+//! credential is gone (C-80). The keys of stateless resets and of address tokens stay those of the start: what a client holds from before keeps its
+//! meaning.
 
 use std::{fs, net::SocketAddr, sync::Arc, time::SystemTime};
 
@@ -66,18 +67,19 @@ impl Reload {
         let config = Config { certificate, more_certificates, access, rules, ..self.config.clone() };
         let judged = digest(&config);
         self.exchange(&config, now)?;
-        self.plan.policy.store(Arc::new(Policy::new(&config, self.own.clone())));
         (self.config, self.judged) = (config, judged);
         Ok(())
     }
 
-    /// Serves the certificates that `config` names.
+    /// Serves the certificates that `config` names, and lets in whom it names: also where the file of the clients' CAs alone has changed.
     fn exchange(&self, config: &Config, now: SystemTime) -> Result<(), StartError> {
         let serving = serving(config, &self.plan.faults)?;
         serving.check(now)?;
         let tcp = serving.tls_for_tcp(config.http, config.tls12)?;
         self.plan.quic.swap(&serving.tls_for_quic()?)?;
         self.plan.tls.store(Arc::new(tcp));
+        let policy = Policy::new(config, self.own.clone(), serving.authorities(), self.plan.cut.child_token());
+        self.plan.policy.swap(Arc::new(policy)).replace();
         Ok(())
     }
 }

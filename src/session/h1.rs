@@ -35,7 +35,7 @@ pub(super) async fn serve(accepted: Accepted, worker: Arc<Worker>) {
     match head {
         Read::Whole { head, left } => {
             let exchange = H1Exchange::new(head, (read, left), write, outbox, worker.config.timeouts.capsule_stall);
-            super::serve(exchange, client, &worker, || drop(unauthenticated)).await;
+            super::serve(exchange, client, &worker, |_| drop(unauthenticated)).await;
         }
         Read::Refused(refusal) => {
             let exchange = H1Exchange::refusing(read, write, outbox);

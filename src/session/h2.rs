@@ -6,7 +6,8 @@
 //!
 //! Promises, the same as on HTTP/3:
 //!
-//! 1. *A silent client is let go*: no authenticated request within the limit, and the connection closes (C-08); so does one without requests.
+//! 1. *A silent client is let go*: no authenticated request within the limit, and the connection closes (C-08); so does one without requests, at once if
+//!    its client may no longer ask (C-80).
 //! 2. *A slow tunnel costs itself*: credit comes back as its target takes bytes, and stalled tunnels do not eat up the connection's.
 //! 3. *A drain loses nothing it took*: the h2 crate sends both GOAWAYs and ignores what comes above the last (C-79).
 
@@ -33,7 +34,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     Client, REFUSABLE, Worker,
-    gate::Gate,
+    gate::{self, Gate},
     requests::{LAST_WORDS, Requests},
     summary::{self, Over, by_relay},
     tcp::Accepted,
@@ -212,7 +213,8 @@ impl Session {
         let idle = worker.config.timeouts.idle;
         let (mut silence, mut quiet) = (pin!(sleep_until(deadline)), pin!(sleep(idle)));
         let (mut announced, mut last_words) = (pin!(sleep(ANNOUNCED)), pin!(sleep(LAST_WORDS)));
-        let (mut draining, mut cut) = (false, false);
+        let (mut draining, mut cut, mut lost) = (false, false, false);
+        let mut policy = worker.policy.load_full();
         let mut pace = Pace::new(CANCELLED, Instant::now());
         if worker.faults.on(Fault::Goaway) {
             self.close(Reason::NO_ERROR, "the fault `goaway` is on");
@@ -256,12 +258,20 @@ impl Session {
                         self.close(Reason::NO_ERROR, "the relay is drained");
                     }
                 }
-                () = worker.cut.cancelled(), if !cut => cut = true,
+                () = policy.replaced(), if !cut => {
+                    cut = worker.cut.is_cancelled();
+                    policy = worker.policy.load_full();
+                    lost = gate.is_lost(&policy);
+                }
                 () = &mut last_words, if closing => break None,
             }
             // Each tunnel ends for that reason first, and says so to its client.
-            if cut && self.requests.len() == 0 && self.closing.is_none() {
-                self.close(Reason::NO_ERROR, "the relay stopped");
+            if self.requests.len() == 0 && self.closing.is_none() {
+                if cut {
+                    self.close(Reason::NO_ERROR, "the relay stopped");
+                } else if lost && gate.is_lost(&policy) {
+                    self.close(Reason::NO_ERROR, gate::LOST);
+                }
             }
             if !closing && self.closing.is_some() {
                 last_words.as_mut().reset(Instant::now() + LAST_WORDS);
@@ -317,7 +327,7 @@ impl Session {
             Share::of(&self.window),
             worker.config.timeouts.capsule_stall,
         );
-        self.requests.spawn(async move { super::serve(exchange, client, &worker, || gate.open()).await });
+        self.requests.spawn(async move { super::serve(exchange, client, &worker, |standing| gate.open(standing)).await });
     }
 
     /// Says GOAWAY and stops; the h2 crate then ends the connection.

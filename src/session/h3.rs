@@ -6,7 +6,8 @@
 //!
 //! Promises:
 //!
-//! 1. *A silent client is let go*: no authenticated request within the limit, and the connection closes (C-08).
+//! 1. *A silent client is let go*: no authenticated request within the limit, and the connection closes (C-08); so does one whose client may no longer
+//!    ask, once nothing runs on it (C-80).
 //! 2. *One slow request delays no other* (C-35): heads are read side by side, each request has its task.
 //! 3. *A drain loses nothing it took*: GOAWAY names the first stream that was not, and those are rejected for the client to try again (C-79).
 
@@ -16,12 +17,12 @@ mod halves;
 mod head;
 mod lane;
 
-use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{cell::OnceCell, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use super::{
     Client, REFUSABLE, Worker,
     desk::Desk,
-    gate::Gate,
+    gate::{self, Gate},
     link::{self, Link, varint},
     requests::Requests,
     summary::{self, Over, by_relay},
@@ -162,8 +163,8 @@ struct Session {
     /// Where its packets came from when somebody last looked.
     now_at: SocketAddr,
     gate: Arc<Gate>,
-    /// The certificate the client has shown, as far as it was looked at.
-    shown: Option<Arc<Shown>>,
+    /// The certificate the client has shown, once somebody has looked.
+    shown: OnceCell<Option<Arc<Shown>>>,
     worker: Arc<Worker>,
     datagrams: Arc<Datagrams>,
     /// Streams the client may have open at once.
@@ -208,7 +209,7 @@ impl Session {
             address,
             now_at: address,
             gate: Arc::new(Gate::new(unauthenticated)),
-            shown: None,
+            shown: OnceCell::new(),
             worker,
             datagrams,
             streams,
@@ -227,7 +228,8 @@ impl Session {
         let worker = Arc::clone(&self.worker);
         let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
         let mut silence = std::pin::pin!(sleep_until(deadline));
-        let mut draining = false;
+        let (mut draining, mut lost) = (false, false);
+        let mut policy = worker.policy.load_full();
         self.misbehave();
         loop {
             tokio::select! {
@@ -259,12 +261,21 @@ impl Session {
                     self.announce();
                 }
                 () = announced(&mut self.leaving) => self.reject_from_now_on(),
-                () = worker.cut.cancelled() => {
-                    // Each tunnel ends for that reason first, and says so to its client.
-                    self.finish_requests().await;
-                    self.last_packets().await;
-                    self.link.close(code::NO_ERROR, "the relay stopped");
+                () = policy.replaced() => {
+                    if worker.cut.is_cancelled() {
+                        // Each tunnel ends for that reason first, and says so to its client.
+                        self.finish_requests().await;
+                        self.last_packets().await;
+                        self.link.close(code::NO_ERROR, "the relay stopped");
+                    }
+                    policy = worker.policy.load_full();
+                    lost = gate.is_lost(&policy);
                 }
+            }
+            if lost && self.is_idle() && gate.is_lost(&policy) {
+                self.last_packets().await;
+                self.link.close(code::NO_ERROR, gate::LOST);
+                lost = false;
             }
             if draining && matches!(self.leaving, Leaving::Closed(_)) && self.is_idle() {
                 self.last_packets().await;
@@ -298,13 +309,13 @@ impl Session {
         }
     }
 
-    /// The certificate the client has shown: there once its handshake is whole, and read once.
-    fn shown(&mut self) -> Option<Arc<Shown>> {
-        if self.shown.is_none() && self.worker.config.access.client_ca.is_some() {
-            let chain = self.link.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-            self.shown = chain.and_then(|chain| Shown::read(chain.first()?)).map(Arc::new);
-        }
-        self.shown.clone()
+    /// The certificate the client has shown: there once its handshake is whole, as it is when a request of its has come.
+    fn shown(&self) -> Option<Arc<Shown>> {
+        let read = || {
+            let chain = self.link.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+            Shown::read(&chain).map(Arc::new)
+        };
+        self.shown.get_or_init(read).clone()
     }
 
     /// Stream credit holds the client back while too many heads are half read, or too many requests open.
@@ -359,7 +370,7 @@ impl Session {
         let delivered: Delivered = Box::pin(exchange.send.delivered());
         self.requests.spawn(async move {
             match unreadable {
-                None => super::serve(exchange, client, &worker, || gate.open()).await,
+                None => super::serve(exchange, client, &worker, |standing| gate.open(standing)).await,
                 Some(refusal) => Box::pin(super::refuse(exchange, client, &refusal, &worker)).await,
             }
             Some(delivered)

@@ -51,15 +51,15 @@ impl Line {
     }
 
     /// The client is known, and what it asks for.
-    pub(super) fn asked(&mut self, request: &Request, user: &Arc<str>, privacy: Privacy) {
-        self.user = Some(Arc::clone(user));
+    pub(super) fn asked(&mut self, request: &Request, user: Arc<str>, privacy: Privacy) {
+        self.user = Some(Arc::clone(&user));
         (self.kind, self.target) = match &request.ask {
             Ask::Tunnel(protocol, target) => (protocol.name(), target.shown(privacy).into()),
             // The refusal names a protocol or method that is not served (C-14). A path is named by nothing: it may hold a target.
             Ask::UnsupportedProtocol(_) | Ask::UnsupportedMethod(_) | Ask::UnknownPath => ("-", "-".into()),
         };
         let target = if self.target == "-" { "" } else { &*self.target };
-        self.note(What::Asked(Box::new(record::Asked { user: Arc::clone(user), target: target.into() })));
+        self.note(What::Asked(Box::new(record::Asked { user, target: target.into() })));
     }
 
     /// The answer is on its way: `status`.

@@ -53,7 +53,7 @@ pub async fn serve(stream: TcpStream, address: SocketAddr, slots: ConnectionSlot
             record.log().handshake_done();
             let counted = outbox.counted();
             record.log().meter(Box::new(move || Figures { bytes: counted.now(), path: None }));
-            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(|leaf| Shown::read(leaf)).map(Arc::new);
+            let shown = stream.get_ref().1.peer_certificates().and_then(Shown::read).map(Arc::new);
             let accepted = Accepted { stream, outbox, address, unauthenticated, record, shown, deadline };
             match http {
                 Http::Two => h2::serve(accepted, worker).await,

@@ -1,84 +1,18 @@
 //! Client certificates: who a client is by the one it shows, and which ones do not count.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
-
 use masque_relay::{
-    certs::{
-        facts::Facts,
-        issue::{Authority, Pair},
-    },
+    certs::facts::Facts,
     probe::{self, Http, Options, ProbeError},
 };
-use rustls::{
-    client::ResolvesClientCert,
-    crypto::aws_lc_rs::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
-    sign::{CertifiedKey, SingleCertAndKey},
+
+use crate::support::{
+    Relay, TOKEN, USER,
+    identities::{Clients, DAY, leaf, refused, showing},
+    on_versions,
+    tcp::TcpEcho,
+    tunnels::assert_works,
+    within,
 };
-use tempfile::TempDir;
-
-use crate::support::{Relay, TOKEN, USER, ends::assert_works, on_versions, tcp::TcpEcho, within};
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// A CA of clients.
-struct Clients {
-    authority: Authority,
-    dir: TempDir,
-    /// Nobody's time is over yet.
-    now: SystemTime,
-}
-
-impl Clients {
-    fn new() -> Self {
-        // Long enough ago that what is issued for a day from then on is over.
-        let now = UNIX_EPOCH + Duration::from_secs(UnixTime::now().as_secs());
-        let authority = Authority::new("CA of clients", now - 30 * DAY).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
-        Self { authority, dir, now }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.dir.path().join("ca.pem")
-    }
-
-    fn alice(&self) -> Pair {
-        self.authority.client("alice", DAY, self.now).unwrap()
-    }
-
-    /// A relay that takes them, and no token but that of [`USER`].
-    async fn relay(&self) -> Relay {
-        Relay::spawn(|config| config.access.client_ca = Some(self.file())).await
-    }
-}
-
-fn leaf(pair: &Pair) -> CertificateDer<'static> {
-    CertificateDer::from_pem_slice(pair.chain.as_bytes()).unwrap()
-}
-
-fn identity(pair: &Pair) -> Arc<dyn ResolvesClientCert> {
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    Arc::new(SingleCertAndKey::from(CertifiedKey::from_der(vec![leaf(pair)], key, &default_provider()).unwrap()))
-}
-
-/// Options of a client without a token that shows this.
-fn showing(relay: &Relay, http: Http, pair: &Pair) -> Options {
-    let mut options = relay.stranger();
-    options.http = http;
-    options.identity = Some(identity(pair));
-    options
-}
-
-/// The status of a refused CONNECT.
-async fn refused(relay: &Relay, options: Options, echo: &TcpEcho) -> u16 {
-    let error = relay.open(options).await.connect_tcp(&echo.address().to_string()).await.unwrap_err();
-    error.refused().unwrap_or_else(|| panic!("{error}")).status
-}
 
 /// The handshake ends with an alert, which over TCP a client sees behind its own end of it.
 async fn assert_alerted(options: Options, echo: &TcpEcho) {

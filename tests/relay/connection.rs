@@ -13,10 +13,9 @@ use masque_relay::{
 };
 
 use crate::support::{
-    Client, Relay,
-    ends::{assert_closed, assert_works},
-    on_versions,
+    Client, Relay, on_versions,
     tcp::TcpEcho,
+    tunnels::{assert_closed, assert_works},
     udp::UdpTarget,
     within,
 };

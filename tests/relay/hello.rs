@@ -16,7 +16,7 @@ use rustls::{
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::TlsConnector;
 
-use crate::support::{NAME, Relay, ends::assert_works, tcp::TcpEcho, within};
+use crate::support::{NAME, Relay, tcp::TcpEcho, tunnels::assert_works, within};
 
 fn offered(record: &masque_relay::diagnosis::Record) -> Option<Hello> {
     record.hello.as_deref().cloned()

@@ -73,10 +73,16 @@ mod hello;
 mod reload;
 
 #[cfg(test)]
+mod revocation;
+
+#[cfg(test)]
 mod apple;
 
 #[cfg(test)]
 mod bisect;
+
+#[cfg(test)]
+mod trips;
 
 #[cfg(test)]
 mod faults;

@@ -22,17 +22,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::support::{
-    NAME, Relay,
-    ends::{assert_echoes, assert_works},
-    identity,
+    NAME, Relay, identity, now,
     tcp::TcpEcho,
+    tunnels::{assert_echoes, assert_works},
     within, written,
 };
-
-#[expect(clippy::disallowed_methods, reason = "certificates made now are judged now")]
-fn now() -> SystemTime {
-    SystemTime::now()
-}
 
 /// Writes a new certificate for `names` where `files` are.
 fn renew(files: &Certificate, names: &[&str]) -> CertificateDer<'static> {

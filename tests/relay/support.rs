@@ -13,8 +13,8 @@
 pub(crate) mod client;
 pub(crate) mod descriptors;
 pub(crate) mod dns;
-pub(crate) mod ends;
 pub(crate) mod h2;
+pub(crate) mod identities;
 pub(crate) mod log;
 pub(crate) mod namespace;
 #[path = "../path/emulator.rs"]
@@ -36,7 +36,7 @@ use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use aws_lc_rs::digest;
@@ -81,6 +81,8 @@ pub(crate) struct Relay {
     /// Lines of the log before it started.
     log_start: usize,
     before: Descriptors,
+    /// As it was started.
+    config: Config,
     /// Closed at the end, so that a test need not drop what it holds.
     clients: Closers,
     files: tempfile::TempDir,
@@ -117,7 +119,7 @@ impl Relay {
         config.dns.servers = vec![dns.address()];
         change(&mut config);
 
-        let server = Server::start(config).expect("the relay starts");
+        let server = Server::start(config.clone()).expect("the relay starts");
         let addresses = server.addresses().to_vec();
         Self {
             dns,
@@ -128,6 +130,7 @@ impl Relay {
             log_start,
             finished: false,
             before,
+            config,
             clients: Closers::default(),
             files,
         }
@@ -206,6 +209,13 @@ impl Relay {
     /// What changes it while it runs.
     pub(crate) fn reload(&self) -> Reload {
         self.server.as_ref().expect("it runs").reload()
+    }
+
+    /// Has it read the configuration it was started with again, which somebody has changed.
+    pub(crate) fn reread(&self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.config.clone();
+        change(&mut config);
+        self.reload().load(config, now()).expect("a good configuration");
     }
 
     /// The lines the relay has logged so far.
@@ -302,6 +312,12 @@ pub(crate) async fn until<T: Debug>(what: &str, mut look: impl FnMut() -> T, rig
     };
     let came = timeout(PATIENCE, wait).await.is_ok();
     assert!(came, "waited {PATIENCE:?} in vain for {what}: {seen:#?}");
+}
+
+/// The time.
+#[expect(clippy::disallowed_methods, reason = "certificates made now are judged now")]
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 /// A token as the configuration holds it.

@@ -16,10 +16,10 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use crate::support::{
     Relay, descriptors,
     dns::Reply,
-    ends::assert_echoes,
     on_versions,
     request::{ask, assert_refused, path, refusal, tcp, udp},
     tcp::{TcpEcho, read_to_end},
+    tunnels::assert_echoes,
     udp::UdpTarget,
     within,
 };

@@ -12,10 +12,10 @@ use tokio::{
 
 use crate::support::{
     PATIENCE, Relay, USER,
-    ends::{assert_echoes, assert_works},
     h2::{GOAWAY, Raw},
     tcp::TcpEcho,
     tls::connect,
+    tunnels::{assert_echoes, assert_works},
     within,
 };
 

@@ -15,11 +15,12 @@ use tokio::{
 
 use crate::support::{
     Client, Relay,
-    ends::{assert_echoes, assert_works},
     h2::{GOAWAY, HEADERS, Raw, block, frame},
     on_versions,
     tcp::TcpEcho,
-    tls, within,
+    tls,
+    tunnels::{assert_echoes, assert_works},
+    within,
 };
 
 on_versions!(c08_a_client_without_an_authenticated_request_is_let_go: h1 h2 h3);

@@ -4,8 +4,8 @@ use masque_relay::proto::{codes::h3, frame};
 
 use crate::support::{
     Relay,
-    ends::{assert_closed, assert_echoes},
     tcp::TcpEcho,
+    tunnels::{assert_closed, assert_echoes},
 };
 
 #[tokio::test]

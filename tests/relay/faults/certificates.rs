@@ -167,7 +167,7 @@ async fn a_client_certificate_opens_the_door() {
         options.http = http;
         options.identity = Some(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::clone(&identity))));
         let client = relay.open(options).await;
-        crate::support::ends::assert_works(&client, &echo).await;
+        crate::support::tunnels::assert_works(&client, &echo).await;
     }
 
     relay.finish().await;

@@ -163,7 +163,7 @@ async fn long_connection_ids_find_their_worker() {
     let echo = TcpEcho::start().await;
     for _ in 0..8 {
         let client = relay.client().await;
-        crate::support::ends::assert_works(&client, &echo).await;
+        crate::support::tunnels::assert_works(&client, &echo).await;
     }
     relay.finish().await;
 }

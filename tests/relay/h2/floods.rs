@@ -5,12 +5,12 @@ use masque_relay::probe::Http;
 use crate::support::{
     Relay,
     dns::Reply,
-    ends::assert_works,
     h2::{
         CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, block, code, connect_fields,
         frame, status,
     },
     tcp::TcpEcho,
+    tunnels::assert_works,
 };
 
 fn request(stream: u32, target: &str) -> Vec<u8> {

@@ -29,6 +29,14 @@ pub(crate) fn assert_reset(end: &StreamEnd, http: Http, reset: Reset, what: &str
     assert!(end.is_reset(http, reset), "{what}: {end:?} is no {reset:?}");
 }
 
+/// A tunnel can be opened and carries bytes.
+pub(crate) async fn assert_works(client: &Client, target: &TcpEcho) {
+    let mut tunnel = open_tcp(client, target).await;
+    assert_echoes(&mut tunnel).await;
+    tunnel.finish().unwrap();
+    assert_eq!(tunnel.ended().await, StreamEnd::Finished);
+}
+
 /// Bytes go there and back.
 pub(crate) async fn assert_echoes(tunnel: &mut TcpTunnel) {
     tunnel.send(Bytes::from_static(b"there and back")).await.unwrap();

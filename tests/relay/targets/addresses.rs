@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use masque_relay::{config::Rule, probe::Http, refusal::Denial};
 
 use crate::support::{
-    Client, Relay,
-    ends::assert_works,
-    on_versions,
+    Client, Relay, on_versions,
     request::{Fields, answer_to, assert_refused, path, refusal, tcp, udp},
     tcp::TcpEcho,
+    tunnels::assert_works,
 };
 
 on_versions!(c31_the_default_policy_refuses_addresses_that_are_not_public: h1 h2 h3);

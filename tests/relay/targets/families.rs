@@ -8,10 +8,10 @@ use masque_relay::probe::Http;
 use crate::support::{
     Relay, descriptors,
     dns::Reply,
-    ends::assert_echoes,
     on_versions,
     request::{answer_to, path, refusal, udp, values},
     tcp::{TcpBlackHole, TcpEcho},
+    tunnels::assert_echoes,
 };
 
 on_versions!(c34_a_family_that_says_nothing_holds_up_neither_the_other_nor_the_request: h1 h2 h3);

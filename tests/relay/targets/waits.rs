@@ -10,10 +10,10 @@ use tokio::time::timeout;
 use crate::support::{
     Relay, descriptors,
     dns::Reply,
-    ends::{assert_echoes, assert_works},
     on_versions,
     request::{ask, assert_refused, path, success, tcp, udp},
     tcp::{TcpBlackHole, TcpEcho},
+    tunnels::{assert_echoes, assert_works},
     until,
 };
 
