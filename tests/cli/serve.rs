@@ -393,11 +393,13 @@ fn the_token_may_be_in_the_environment() {
 fn health_is_asked_of_the_running_relay() {
     let home = Home::new().with_certificate();
     let relay = Relay::configured(&home, "");
-    let shown = home.run(&["check", "--config", "relay.toml", "--health"]);
+    let address = relay.url.strip_prefix("https://").expect("an https URL");
+    let arguments = ["check", "--config", "relay.toml", "--health", "--listen", address];
+    let shown = home.run(&arguments);
     assert!(shown.starts_with("exit 0\n-- stderr\nok: 127.0.0.1:"), "{shown}");
     // Another certificate than the one it runs with.
     home.stdout(&["cert", "server", "127.0.0.1", "--force"]);
-    let shown = home.run(&["check", "--config", "relay.toml", "--health"]);
+    let shown = home.run(&arguments);
     assert!(shown.starts_with("exit 1\n") && shown.contains("\n\nhint: a relay that started before"), "{shown}");
     drop(relay);
 }
