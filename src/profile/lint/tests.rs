@@ -202,6 +202,20 @@ fn what_comes_with_a_relay_is_looked_at_too() {
     );
 }
 
+/// Each of them asks for sixteen times the work that is usual: what all of them may have is what one may.
+#[test]
+fn many_identities_get_no_more_work_than_one() {
+    let mut slow = identity();
+    let iterations = slow.pkcs12.len() - 2;
+    slow.pkcs12[iterations..].copy_from_slice(&0x7fff_u16.to_be_bytes());
+    let bytes = changed(&Profile { identity: Some(slow), ..good() }, |top| {
+        let content = top.get_mut("PayloadContent").and_then(Value::as_array_mut).unwrap();
+        content.extend(vec![content[0].clone(); 199]);
+    });
+    let refused = lint(&bytes).into_iter().filter(|complaint| complaint.says.contains("does not open")).count();
+    assert_eq!(refused, 5_000_000 / 0x7fff, "whether the rest of the 200 opens is not known");
+}
+
 /// What a device takes, and few people mean.
 #[test]
 fn traps() {
