@@ -247,33 +247,4 @@ A flag overrides its variable (--no-h2: MASQUE_RELAY_NO_H2), and that the file. 
 Example: masque-relay serve --config /etc/masque-relay/relay.toml";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_url_is_the_first_name_with_the_first_port() {
-        let address: SocketAddr = "[::]:4433".parse().unwrap();
-        for (names, want) in [
-            (&["relay.example", "192.0.2.7"][..], "https://relay.example:4433"),
-            (&["192.0.2.7"], "https://192.0.2.7:4433"),
-            (&["2001:db8::7"], "https://[2001:db8::7]:4433"),
-            (&["*.example", "a.example"], "https://a.example:4433"),
-            (&["*.example"], "https://[::]:4433"),
-        ] {
-            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-            assert_eq!(url(&names, address), want);
-            assert_eq!(ready(&names, &[address, "127.0.0.1:9".parse().unwrap()]), format!("ready {want}\n"));
-        }
-    }
-
-    #[test]
-    fn every_tunnel_and_every_worker_needs_descriptors() {
-        let config = Config { workers: 2, ..Config::default() };
-        let base = descriptors(&config);
-        let mut more = config.clone();
-        more.limits.tunnels += 1;
-        assert_eq!(descriptors(&more), base + 1);
-        let more = Config { workers: 3, ..config };
-        assert_eq!(descriptors(&more), base + 9);
-    }
-}
+mod tests;
