@@ -239,12 +239,13 @@ impl Meant {
         let parts =
             |parts: &[Part]| parts.iter().map(|part| format!("#     {:<10} {}\n", bytes(part.bytes), part.what)).collect::<String>();
         let tunnels = Part { what: format!("tunnels: {} × {}", limits.tunnels_per_connection, bytes(TUNNEL)), bytes: worst.tunnels };
+        let qlog = if worst.qlog > 0 { format!(" + {} of qlog to be written", bytes(worst.qlog)) } else { String::new() };
         format!(
             "\n# worst-case memory, kernel buffers not counted\n\
              #   a connection that has not authenticated: {}\n{}\
              #   as many as one address may have, {}: {}\n\
              #   a connection that has: {}\n{}{}\
-             #   all: {} connections × {} + {} tunnels × {} + {workers} workers × {} = {}\n",
+             #   all: {} connections × {} + {} tunnels × {} + {workers} workers × {}{qlog} = {}\n",
             bytes(sum(&worst.before)),
             parts(&worst.before),
             limits.unauthenticated_per_source,
@@ -492,6 +493,21 @@ qlog = "/var/log/qlog"
         assert_eq!(config.dns.servers, ["192.0.2.53:53".parse().unwrap(), "[2001:db8::53]:5353".parse().unwrap()]);
         assert_eq!((config.quic.retry, config.log.privacy), (Retry::Always, Privacy::None));
         assert_eq!((config.quic.socket_buffer, config.quic.congestion), (1 << 20, Congestion::Bbr));
+    }
+
+    #[test]
+    fn further_certificates_are_a_list_or_sections_alike() {
+        let of = |more: &str| format!("[certificate]\nchain = \"c.pem\"\nkey = \"k.pem\"\n{more}\n[access]\nopen = true\n");
+        let list = "more = [{ chain = \"d.pem\", key = \"l.pem\" }, { chain = \"/e.pem\", key = \"m.pem\" }]";
+        let sections =
+            "[[certificate.more]]\nchain = \"d.pem\"\nkey = \"l.pem\"\n[[certificate.more]]\nchain = \"/e.pem\"\nkey = \"m.pem\"";
+        let [list, meant_by_sections] = [list, sections].map(|more| meant(&of(more)).unwrap().config);
+        assert_eq!(format!("{list:?}"), format!("{meant_by_sections:?}"));
+        let chains: Vec<_> = list.certificates().map(|one| one.chain.to_str().unwrap()).collect();
+        assert_eq!(chains, ["/etc/relay/c.pem", "/etc/relay/d.pem", "/e.pem"]);
+        let error = meant(&of(&sections.replacen("chain", "chian", 1))).unwrap_err();
+        let wanted = "/etc/relay/relay.toml, line 5: `certificate.more` has the unknown key `chian`: did you mean `chain`?";
+        assert_eq!(error.to_string(), wanted);
     }
 
     #[test]

@@ -50,6 +50,12 @@ pub const TUNNEL_STATE: u64 = 8 << 10;
 pub const TUNNEL: u64 = CAPSULES * 3 / 2 + CAPSULES + 2 * (64 << 10) + STREAM_UNSENT + TUNNEL_STATE;
 /// A worker's receive arenas.
 pub const WORKER: u64 = 8 << 20;
+/// What a connection collects for its qlog file before it is handed over to be written.
+pub const QLOG: u64 = 4 << 10;
+/// The line that reaches over that: the longest that quinn writes has some 400 bytes.
+pub const QLOG_LINE: u64 = 1 << 10;
+/// Things that may wait for the disk, of all connections.
+pub const WAITING: u64 = 1024;
 
 /// The worst that clients within the limits can make the relay hold, in bytes. The kernel's socket buffers are not counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +68,8 @@ pub struct WorstCase {
     pub connection: Vec<Part>,
     /// The tunnels that one connection may have, besides.
     pub tunnels: u64,
+    /// What waits to be written into qlog files, of all connections; 0 without them.
+    pub qlog: u64,
     /// Everything.
     pub total: u64,
 }
@@ -99,8 +107,8 @@ impl Config {
         );
         let heads = |count: u64| Part::new(&format!("heads: {count} × {}", bytes(HEAD)), count * HEAD);
         let state = Part::new("state", CONNECTION_STATE);
-        let before = vec![Part::new(&window, WINDOW_BEFORE * KEPT_HALVES / 2), datagrams.clone(), heads(HEADS_BEFORE), state.clone()];
-        let connection = vec![
+        let mut before = vec![Part::new(&window, WINDOW_BEFORE * KEPT_HALVES / 2), datagrams.clone(), heads(HEADS_BEFORE), state.clone()];
+        let mut connection = vec![
             Part::new(&windows, (RECEIVE_WINDOW + STALLED * STREAM_WINDOW) * KEPT_HALVES / 2),
             Part::new("send window", SEND_WINDOW),
             datagrams,
@@ -108,26 +116,38 @@ impl Config {
             heads(HEADS),
             state,
         ];
+        let qlog = if self.log.qlog.is_some() {
+            let part = Part::new(&format!("qlog: {}, and a line of {}", bytes(QLOG), bytes(QLOG_LINE)), QLOG + QLOG_LINE);
+            before.push(part.clone());
+            connection.push(part);
+            WAITING * (QLOG + QLOG_LINE)
+        } else {
+            0
+        };
         let times = |count: usize, each: u64| each.saturating_mul(count as u64);
         let total = times(limits.connections, sum(&connection))
             .saturating_add(times(limits.tunnels, TUNNEL))
-            .saturating_add(times(self.workers, WORKER));
+            .saturating_add(times(self.workers, WORKER))
+            .saturating_add(qlog);
         WorstCase {
             address: times(limits.unauthenticated_per_source, sum(&before)),
             tunnels: times(limits.tunnels_per_connection, TUNNEL),
             before,
             connection,
+            qlog,
             total,
         }
     }
 
     /// `limits.connections` and `limits.tunnels`, lowered alike until the worst case is three quarters of `memory` bytes; `None` where it fits.
     pub fn limits_that_fit(&self, memory: u64) -> Option<(usize, usize)> {
-        let (worst, workers) = (self.worst_case_memory(), WORKER.saturating_mul(self.workers as u64));
+        let worst = self.worst_case_memory();
         if worst.total <= memory {
             return None;
         }
-        let (room, needed) = ((memory / 4 * 3).saturating_sub(workers), (worst.total - workers).max(1));
+        // Whatever the limits.
+        let fixed = WORKER.saturating_mul(self.workers as u64).saturating_add(worst.qlog);
+        let (room, needed) = ((memory / 4 * 3).saturating_sub(fixed), worst.total.saturating_sub(fixed).max(1));
         let lowered = |limit: usize| (limit as u128 * u128::from(room) / u128::from(needed)).max(1) as usize;
         Some((lowered(self.limits.connections), lowered(self.limits.tunnels)))
     }
@@ -167,6 +187,21 @@ mod tests {
         assert_eq!(more(|config| config.workers += 1).total, worst.total + WORKER);
         assert_eq!(more(|config| config.limits.tunnels_per_connection += 1).tunnels, worst.tunnels + TUNNEL);
         assert_eq!(more(|config| config.limits.unauthenticated_per_source += 1).address, worst.address + sum(&worst.before));
+    }
+
+    #[test]
+    fn qlog_is_counted_where_it_is_written() {
+        let mut config = Config::default();
+        let without = config.worst_case_memory();
+        config.log.qlog = Some("packets".into());
+        let with = config.worst_case_memory();
+        assert_eq!(sum(&with.before) - sum(&without.before), 5 << 10);
+        assert_eq!(sum(&with.connection) - sum(&without.connection), 5 << 10);
+        assert_eq!(with.connection.last().unwrap().what, "qlog: 4 KiB, and a line of 1 KiB");
+        assert_eq!(with.total - without.total, 10_000 * (5 << 10) + (5 << 20));
+        let (connections, tunnels) = config.limits_that_fit(8 << 30).unwrap();
+        (config.limits.connections, config.limits.tunnels) = (connections, tunnels);
+        assert!(config.worst_case_memory().total <= 8 << 30);
     }
 
     #[test]

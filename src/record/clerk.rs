@@ -8,8 +8,10 @@ use std::{
 
 use tracing::warn;
 
+use crate::config::memory;
+
 /// Things that may wait for the disk.
-pub(super) const WAITING: usize = 1024;
+pub(super) const WAITING: usize = memory::WAITING as usize;
 
 /// Dropping this waits until all is written that was handed over before.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ use std::{
 use tracing::warn;
 
 use super::{Log, clerk::Clerk};
+use crate::config::memory;
 
 /// Bytes of one file: some 20,000 packets.
 const LONGEST: usize = 4 << 20;
@@ -30,7 +31,9 @@ const FILES: usize = 1024;
 /// How files of ours end.
 const SUFFIX: &str = ".sqlog";
 /// What a connection collects before it is handed over.
-const PART: usize = 4096;
+const PART: usize = memory::QLOG as usize;
+/// Room for the line that reaches over it.
+const LINE: usize = memory::QLOG_LINE as usize;
 
 /// The thread that writes. Dropping this waits until all is written that was told before.
 #[derive(Debug)]
@@ -122,6 +125,10 @@ impl Trace {
 impl Write for Trace {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.over {
+            if self.part.capacity() == 0 {
+                // At once: a buffer that grows by doubling comes to twice as much.
+                self.part.reserve_exact(PART + LINE);
+            }
             self.part.extend_from_slice(bytes);
             if self.part.len() >= PART && bytes.ends_with(b"\n") {
                 self.hand_over();
@@ -244,6 +251,17 @@ mod tests {
         let [file] = &files(home.path())[..] else { panic!("one file") };
         let written = fs::read(file).unwrap();
         assert!(written.len() <= LONGEST + PART + line.len() && written.ends_with(b"\n"), "{}", written.len());
+    }
+
+    #[test]
+    fn a_connection_collects_no_more_than_is_stated() {
+        let home = tempfile::tempdir().unwrap();
+        let qlog = Qlog::open(home.path()).unwrap();
+        let mut trace = qlog.traces().begin(&log(1));
+        for length in [1, 99, 400, 1000].repeat(20) {
+            trace.write_all(&[&vec![b'x'; length][..], b"\n"].concat()).unwrap();
+            assert!([0, PART + LINE].contains(&trace.part.capacity()), "{}", trace.part.capacity());
+        }
     }
 
     #[test]

@@ -168,6 +168,21 @@ fn what_is_meant_is_shown_with_its_sources() {
 }
 
 #[test]
+fn the_memory_of_qlog_is_shown_where_it_is_on() {
+    let home = Home::new().with_certificate();
+    home.write("relay.toml", &format!("{GOOD}\n[log]\nqlog = \"packets\"\n"));
+    let shown = home.stdout(&["check", "--config", "relay.toml", "--show"]);
+    let lines: Vec<_> =
+        shown.lines().filter(|line| line.starts_with("qlog = ") || line.contains("qlog: ") || line.contains("all: ")).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    qlog = "packets"                              # relay.toml line 23
+    #     5 KiB      qlog: 4 KiB, and a line of 1 KiB
+    #     5 KiB      qlog: 4 KiB, and a line of 1 KiB
+    #   all: 10000 connections × 130.9 MiB + 100000 tunnels × 360 KiB + 2 workers × 8 MiB + 5 MiB of qlog to be written = 1.2 TiB
+    "#);
+}
+
+#[test]
 fn what_is_shown_is_a_configuration() {
     let home = Home::new().with_certificate();
     home.write(

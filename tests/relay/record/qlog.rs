@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use masque_relay::{probe::Http, proto::codes::h3};
+use masque_relay::{config::memory, probe::Http, proto::codes::h3};
 use serde_json::Value;
 
 use super::over;
@@ -27,6 +27,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 /// The records of a JSON text sequence (RFC 7464), every one whole.
 fn records(file: &Path) -> Vec<Value> {
     let lines = BufReader::new(File::open(file).unwrap()).lines().map(Result::unwrap);
+    // What is stated of the memory a connection takes for them.
+    let lines = lines.inspect(|line| assert!((line.len() as u64) < memory::QLOG_LINE, "{line}"));
     lines.map(|line| serde_json::from_str(line.strip_prefix('\x1e').expect("a record separator")).expect("JSON")).collect()
 }
 
