@@ -54,7 +54,7 @@ fn a_development_relay_is_well_and_says_so() {
       ok    the relay's connection ID has 8 bytes
       ok    max_datagram_frame_size is 65535
       ok    the relay allows 100 requests at once
-      ok    the relay keeps an idle connection for TIME
+      ok    the relay announces that it keeps an idle connection for TIME (not tried)
       ok    the relay asks for no client certificate
       ok    SETTINGS: 0x6 = 16384, 0x8 = 1, 0x33 = 1
       ok    they come in the relay's first flight, before it has our Finished
@@ -134,6 +134,18 @@ fn a_fault_is_named_with_evidence_and_hint() {
             like `serve --fault no-h3-datagram`
     ");
     assert!(report.starts_with("exit 1\n") && report.ends_with("\n-- stderr\nerror: a check failed\n"), "{report}");
+}
+
+#[test]
+fn what_is_announced_and_not_tried_is_called_so() {
+    let home = Home::new().with_certificate();
+    let relay = Relay::configured(&home, "timeouts.idle = \"30s\"\ntimeouts.udp_idle = \"45s\"\n");
+    let report = home.run(&["doctor", &relay.url, "--ca", "certs/ca.pem", "--token-file", "token"]);
+    let found: Vec<_> = report.lines().skip_while(|line| !line.contains("http3.idle")).take(2).collect();
+    insta::assert_snapshot!(found.join("\n"), @r"
+      warn  http3.idle: the relay announces that it gives up an idle connection after 45 s (not tried)
+            hint: clients go idle for a minute and more: allow 120 s at least
+    ");
 }
 
 #[test]
