@@ -1,5 +1,7 @@
 //! Client certificates: who a client is by the one it shows, and which ones do not count.
 
+use std::sync::Arc;
+
 use masque_relay::{
     certs::facts::Facts,
     probe::{self, Http, Options, ProbeError},
@@ -10,6 +12,7 @@ use crate::support::{
     identities::{Clients, DAY, leaf, refused, showing},
     on_versions,
     tcp::TcpEcho,
+    tls::RawKey,
     tunnels::assert_works,
     within,
 };
@@ -98,6 +101,28 @@ async fn c46_a_revoked_certificate_gets_407(http: Http) {
         relay.logged("it is revoked").await;
     }
     assert_works(&relay.open(showing(&relay, http, &third)).await, &echo).await;
+    relay.finish().await;
+}
+
+on_versions!(c46_a_client_certificate_counts_where_the_relay_shows_a_raw_public_key: h1 h2 h3);
+async fn c46_a_client_certificate_counts_where_the_relay_shows_a_raw_public_key(http: Http) {
+    let (clients, echo) = (Clients::new(), TcpEcho::start().await);
+    let relay = clients.relay().await;
+    let pinning = |mut options: Options| {
+        options.roots.clear();
+        options.verifier = Some(Arc::new(RawKey::of(&relay)));
+        options
+    };
+    // One of another CA is refused there too, and so is a client without one.
+    assert_alerted(pinning(showing(&relay, http, &Clients::new().alice())), &echo).await;
+    relay.logged("the client's certificate is refused").await;
+    let mut options = pinning(relay.stranger());
+    options.http = http;
+    assert_eq!(refused(&relay, options, &echo).await, 407);
+
+    assert_works(&relay.open(pinning(showing(&relay, http, &clients.alice()))).await, &echo).await;
+    let line = relay.logged("tunnel closed").await;
+    assert!(line.contains("alice"), "{line}");
     relay.finish().await;
 }
 

@@ -7,16 +7,11 @@ use masque_relay::{
     proto::hello::Hello,
 };
 use quinn::crypto::rustls::QuicClientConfig;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime, pem::PemObject},
-};
+use rustls::{ClientConfig, crypto::aws_lc_rs, pki_types::ServerName};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::TlsConnector;
 
-use crate::support::{NAME, Relay, tcp::TcpEcho, tunnels::assert_works, within};
+use crate::support::{NAME, Relay, tcp::TcpEcho, tls::RawKey, tunnels::assert_works, within};
 
 fn offered(record: &masque_relay::diagnosis::Record) -> Option<Hello> {
     record.hello.as_deref().cloned()
@@ -72,7 +67,7 @@ async fn what_is_no_tls_is_told_in_the_record() {
 #[tokio::test]
 async fn a_client_that_asks_for_a_raw_public_key_gets_the_leafs_over_tcp() {
     let relay = Relay::spawn(|_| {}).await;
-    for (key, works) in [(relay.public_key(), true), (other_key(), false)] {
+    for (key, works) in [(RawKey::of(&relay), true), (other_key(), false)] {
         let mut config = raw_key_client(key);
         config.alpn_protocols = vec![b"h2".to_vec()];
         let stream = TcpStream::connect(relay.address()).await.unwrap();
@@ -86,7 +81,7 @@ async fn a_client_that_asks_for_a_raw_public_key_gets_the_leafs_over_tcp() {
 async fn a_client_that_asks_for_a_raw_public_key_gets_the_leafs_over_quic() {
     let relay = Relay::spawn(|_| {}).await;
     let endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    for (key, works) in [(relay.public_key(), true), (other_key(), false)] {
+    for (key, works) in [(RawKey::of(&relay), true), (other_key(), false)] {
         let mut config = raw_key_client(key);
         config.alpn_protocols = vec![b"h3".to_vec()];
         let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()));
@@ -103,72 +98,16 @@ async fn a_client_that_asks_for_a_raw_public_key_gets_the_leafs_over_quic() {
     relay.finish().await;
 }
 
-fn raw_key_client(key: Vec<u8>) -> ClientConfig {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
-    ClientConfig::builder_with_provider(provider)
+fn raw_key_client(trusted: RawKey) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(RawKey { key, algorithms }))
+        .with_custom_certificate_verifier(Arc::new(trusted))
         .with_no_client_auth()
 }
 
 /// Somebody else's.
-fn other_key() -> Vec<u8> {
-    rcgen::PublicKeyData::subject_public_key_info(&rcgen::KeyPair::generate().unwrap())
-}
-
-/// Trust in one public key, and no certificate.
-#[derive(Debug)]
-struct RawKey {
-    key: Vec<u8>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for RawKey {
-    fn verify_server_cert(
-        &self,
-        key: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if key.as_ref() == self.key { Ok(ServerCertVerified::assertion()) } else { Err(CertificateError::UnknownIssuer.into()) }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(CertificateError::BadSignature.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        key: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(key.as_ref()), signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
-}
-
-impl Relay {
-    /// The public key of its certificate, as RFC 7250 sends it.
-    fn public_key(&self) -> Vec<u8> {
-        let key = PrivateKeyDer::from_pem_file(self.files().join("key.pem")).unwrap();
-        aws_lc_rs::sign::any_supported_type(&key).unwrap().public_key().unwrap().to_vec()
-    }
+fn other_key() -> RawKey {
+    RawKey::new(rcgen::PublicKeyData::subject_public_key_info(&rcgen::KeyPair::generate().unwrap()))
 }
