@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -58,7 +58,7 @@ pub struct NewFile<'a> {
     pub access: Access,
 }
 
-/// Writes all of `files` and the directories they need. With [`Existing::Keep`] nothing at all is written when one of them is there.
+/// Writes all of `files` and the directories they need, which nobody else may write to. With [`Existing::Keep`] nothing at all is written when one of them is there.
 pub fn write(files: &[NewFile<'_>], existing: Existing) -> Result<(), WriteError> {
     if existing == Existing::Keep
         && let Some(there) = files.iter().find(|file| file.path.symlink_metadata().is_ok())
@@ -72,7 +72,8 @@ pub fn write(files: &[NewFile<'_>], existing: Existing) -> Result<(), WriteError
 fn write_one(file: &NewFile<'_>, existing: Existing) -> Result<(), WriteError> {
     let failed = |source| WriteError::Write { path: file.path.into(), source };
     if let Some(dir) = file.path.parent() {
-        fs::create_dir_all(dir).map_err(failed)?;
+        // Whatever the umask: who may write into it could put a key of his own in place of ours.
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(failed)?;
     }
     let (place, in_the_way) = match existing {
         Existing::Keep => (file.path.to_path_buf(), None),

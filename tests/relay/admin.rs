@@ -1,8 +1,11 @@
 //! The admin socket: what it answers, and what it does not let itself be held up by.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    io::{BufRead, BufReader, ErrorKind, Write},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,12 +13,19 @@ use std::{
 use masque_relay::{
     admin::{Answer, Ask, CLIENTS, client::Client as Asker},
     config::Admin,
+    probe::Http,
     proto::codes::h3,
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::support::{Relay, tcp::TcpEcho, tunnels::open_tcp, until};
+use crate::support::{
+    Relay, on_versions,
+    request::{ANSWERED, RESET, assert_malformed, assert_refused, path, tcp, udp},
+    tcp::TcpEcho,
+    tunnels::open_tcp,
+    until,
+};
 
 async fn spawn() -> (Relay, PathBuf, TempDir) {
     let files = tempfile::tempdir().unwrap();
@@ -58,6 +68,47 @@ async fn it_tells_how_the_relay_is() {
     drop(tunnel);
     relay.finish().await;
     assert!(!socket.exists(), "its file goes with the relay");
+}
+
+on_versions!(no_request_leads_to_it: h1 h2 h3);
+async fn no_request_leads_to_it(http: Http) {
+    let (relay, socket, files) = spawn().await;
+    // Beside it somebody who would see whoever comes.
+    let witness = files.path().join("witness.sock");
+    let listener = UnixListener::bind(&witness).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let client = relay.client_over(http).await;
+    for file in [&socket, &witness] {
+        let file = file.to_str().unwrap();
+        for authority in [
+            file.to_owned(),
+            format!("{file}:1"),
+            format!("unix:{file}"),
+            format!("unix:{file}:1"),
+            format!("unix://{file}"),
+            format!("file://{file}:1"),
+            format!("localhost{file}:1"),
+            format!("[{file}]:1"),
+            format!("{}:1", file.replace('/', "%2F")),
+        ] {
+            // To the h2 crate nothing with a slash or `%` is an authority.
+            assert_malformed(&relay, &client, tcp(&client, &authority), RESET, &authority).await;
+        }
+        for host in [file.to_owned(), format!("unix:{file}"), format!("[{file}]"), format!("localhost{file}")] {
+            let encoded = host.replace(':', "%3A").replace('/', "%2F").replace('[', "%5B").replace(']', "%5D");
+            assert_refused(&client, udp(&client, &path(&encoded, "1")), 400, "http_request_error", &host).await;
+        }
+    }
+    for authority in ["unix:admin.sock", "localhost"] {
+        assert_malformed(&relay, &client, tcp(&client, authority), ANSWERED, authority).await;
+    }
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody came");
+    // It is not the relay's, which has to leave nothing open.
+    drop(listener);
+    assert_eq!(relay.dns.count_all(), 0, "a name was looked up");
+    let [Answer::Health(health)] = &asked(&socket, Ask::Health).await.unwrap()[..] else { panic!("no health") };
+    assert_eq!((health.status.as_str(), health.tunnels), ("ok", 0));
+    relay.finish().await;
 }
 
 #[tokio::test]

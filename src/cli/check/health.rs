@@ -58,7 +58,9 @@ impl From<Unhealthy> for Failure {
     fn from(error: Unhealthy) -> Self {
         let hint = match &error.source {
             ProbeError::TimedOut { .. } => "nothing came in time: does it run, with this configuration?",
-            ProbeError::Connect { .. } => "a relay that started before its certificate was renewed still serves the old one: restart it",
+            ProbeError::Connect { .. } => {
+                "is it the certificate? A relay takes up renewed files within ten seconds; if it does not, its log says why"
+            }
             _ => return Self::new(Exit::Failed, &error, None),
         };
         Self::new(Exit::Failed, &error, Some(hint.into()))
