@@ -6,6 +6,7 @@ mod pace;
 pub mod quic;
 mod socket;
 pub mod spare;
+mod strangers;
 pub mod tcp;
 
 pub use hello::Seen;

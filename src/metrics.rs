@@ -82,6 +82,7 @@ impl Loss {
 #[derive(Debug, Default)]
 pub struct Metrics {
     connections: AtomicU64,
+    version_negotiations: AtomicU64,
     tunnels: AtomicU64,
     connections_open: AtomicU64,
     tunnels_open: AtomicU64,
@@ -108,6 +109,8 @@ pub struct Open {
 pub struct Snapshot {
     /// Client connections accepted.
     pub connections: u64,
+    /// First packets of a QUIC version that is not spoken here, answered with Version Negotiation.
+    pub version_negotiations: u64,
     /// Tunnels opened.
     pub tunnels: u64,
     /// Client connections open now.
@@ -135,6 +138,11 @@ impl Metrics {
     pub fn connection_open(self: &Arc<Self>) -> Open {
         self.connections.fetch_add(1, Relaxed);
         Open::new(self, |metrics| &metrics.connections_open)
+    }
+
+    /// A packet was answered with Version Negotiation.
+    pub fn version_negotiated(&self) {
+        self.version_negotiations.fetch_add(1, Relaxed);
     }
 
     /// A request got its tunnel.
@@ -180,6 +188,7 @@ impl Metrics {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         Snapshot {
             connections: read(&self.connections),
+            version_negotiations: read(&self.version_negotiations),
             tunnels: read(&self.tunnels),
             connections_open: read(&self.connections_open),
             tunnels_open: read(&self.tunnels_open),
@@ -199,6 +208,7 @@ impl Snapshot {
     pub fn sum(workers: impl IntoIterator<Item = Self>) -> Self {
         workers.into_iter().fold(Self::default(), |mut sum, worker| {
             sum.connections += worker.connections;
+            sum.version_negotiations += worker.version_negotiations;
             sum.tunnels += worker.tunnels;
             sum.connections_open += worker.connections_open;
             sum.tunnels_open += worker.tunnels_open;
@@ -250,13 +260,15 @@ mod tests {
         a.dropped(Way::Back, Loss::Socket, 1);
         a.refused(502);
         b.refused(502);
+        a.version_negotiated();
+        b.version_negotiated();
         a.ended(&Ended::Idle);
         a.tcp_carried(7, 1);
         b.tcp_carried(2, 30);
         let sum = Snapshot::sum([a.snapshot(), b.snapshot()]);
         assert_eq!((sum.tunnels, sum.tunnels_open), (1, 1));
         assert_eq!(sum.lost(Way::Back, Loss::Socket), 4);
-        assert_eq!(sum.tcp_bytes, [9, 31]);
+        assert_eq!((sum.tcp_bytes, sum.version_negotiations), ([9, 31], 2));
         assert_eq!((sum.refused[&502], sum.ended["idle"]), (2, 1));
         drop(open);
         assert_eq!(a.snapshot().tunnels_open, 0);

@@ -38,12 +38,12 @@ use tokio::time::Instant;
 pub use event::{Asked, Critical, Ended, Refused, What};
 pub use file::{Lost, Queue, Writer};
 pub use qlog::{Qlog, Trace, Traces};
-pub use ring::{Counts, Note, Open, Records, Session};
+pub use ring::{Counts, Note, Open, Records, Session, told};
 
 use crate::{
     diagnosis::{
         Close,
-        record::{Path, Utc},
+        record::{Negotiation, Path, Utc},
     },
     proto::{
         head::Head,
@@ -99,7 +99,7 @@ pub struct Id {
 struct Kept {
     http: Option<u8>,
     proven: bool,
-    turned_away: Option<Box<str>>,
+    turned_away: Option<Box<TurnedAway>>,
     hello: Option<Offer>,
     handshake: Option<u64>,
     settings_sent: Option<Pairs>,
@@ -116,6 +116,12 @@ struct Kept {
     meter: Option<Meter>,
     figures: Figures,
     close: Option<(u64, Close)>,
+}
+
+/// Why a client was not let in.
+struct TurnedAway {
+    why: Box<str>,
+    negotiation: Option<Negotiation>,
 }
 
 /// Settings, and when they were.
@@ -227,6 +233,11 @@ impl Log {
     pub fn note(&self, stream: u64, what: What) {
         let event = Event { at: self.now(), stream, what };
         self.lock().push(event);
+    }
+
+    /// The client was not let in.
+    fn turned_away(&self, why: &str, negotiation: Option<Negotiation>) {
+        self.lock().turned_away = Some(Box::new(TurnedAway { why: why.into(), negotiation }));
     }
 
     /// The connection is over; what is said first stands.

@@ -36,7 +36,7 @@ use crate::{
     metrics::{Metrics, Snapshot},
     policy::{Policy, limits::Limits},
     proto::template::Template,
-    record::{Qlog, Records, Writer},
+    record::{self, Qlog, Records, Writer},
     session::{self, Worker, h3},
     sys,
     upstream::{Dialer, resolve::Resolver},
@@ -207,7 +207,7 @@ impl Server {
 
     /// The records of connections now: of clients not let in, of connections that are over, of open ones; worker by worker.
     pub fn records(&self) -> Vec<diagnosis::Record> {
-        self.records.iter().flat_map(|records| records.all()).map(|log| log.record()).collect()
+        self.records.iter().flat_map(|records| records.all()).map(|log| record::told(&log, &self.records)).collect()
     }
 
     /// The counters, to be read after the relay's end too.
@@ -376,7 +376,7 @@ fn listen(plan: &Plan, number: usize, sockets: Sockets, (metrics, records): Own)
     let mut endpoints = Vec::with_capacity(sockets.udp.len());
     for socket in sockets.udp {
         let number = u8::try_from(number).expect("at most 256 workers are started");
-        endpoints.push(plan.quic.endpoint(number, socket).map_err(|source| StartError::Worker { source })?);
+        endpoints.push(plan.quic.endpoint(number, socket, &metrics, &records).map_err(|source| StartError::Worker { source })?);
     }
     let listeners = sockets.tcp.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>();
     let listeners = listeners.map_err(|source| StartError::Worker { source })?;

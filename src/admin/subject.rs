@@ -11,7 +11,7 @@ use crate::{
     diagnosis::Record,
     fault::{EVERY, Fault, Faults},
     metrics::{Sample, Snapshot},
-    record::{Counts, Id, Log, Lost, Note, Records},
+    record::{Counts, Id, Log, Lost, Note, Records, told},
 };
 
 /// What can be asked about.
@@ -109,6 +109,6 @@ impl Subject {
 
     pub(super) fn record(&self, id: &str) -> Option<Record> {
         let id: Id = id.parse().ok()?;
-        self.records.iter().find_map(|worker| worker.find(id)).map(|log| log.record())
+        self.records.iter().find_map(|worker| worker.find(id)).map(|log| told(&log, &self.records))
     }
 }

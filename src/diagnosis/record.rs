@@ -17,9 +17,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{By, Certainty, Close, Finding, milliseconds, plain};
-use crate::proto::{codes, hello::Hello};
+use crate::proto::{codes, hello::Hello, packet};
 
-pub use parts::{End, Field, Moved, Path, Totals};
+pub use parts::{End, Field, Moved, Negotiation, Path, Totals};
 pub use time::{DAY, Utc, clock, clock_micros, day, zone_minutes};
 
 /// One connection, as the relay saw it.
@@ -38,9 +38,15 @@ pub struct Record {
     /// The version of HTTP: 1, 2 or 3; none if it never came so far.
     #[serde(default)]
     pub http: Option<u8>,
-    /// What became of a client that was not let in: `retry`, or why it was refused.
+    /// What became of a client that was not let in: `retry`, `version negotiation`, or why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turned_away: Option<String>,
+    /// The version that it wanted, and those that it was told, where that became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negotiation: Option<Box<Negotiation>>,
+    /// The record of Version Negotiation with the same address before this, if it is still kept. Known as long as the relay runs: a file has it not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negotiated: Option<String>,
     /// The client had proven its address, by a Retry or a token of an earlier connection.
     #[serde(default, skip_serializing_if = "is_false")]
     pub proven: bool,
@@ -229,6 +235,8 @@ impl Record {
             client,
             http: None,
             turned_away: None,
+            negotiation: None,
+            negotiated: None,
             proven: false,
             hello: None,
             handshake_ms: None,
@@ -256,6 +264,9 @@ impl Record {
 
     /// What this record says by itself, first things first.
     pub fn findings(&self) -> Vec<Finding> {
+        if let Some(negotiation) = &self.negotiation {
+            return vec![negotiated(negotiation)];
+        }
         if let Some(why) = &self.turned_away {
             return vec![turned_away(why)];
         }
@@ -341,11 +352,28 @@ fn h3(code: u64) -> String {
     format!("{code:#x} ({})", codes::h3_name(code).or_else(|| codes::h2_name(code)).unwrap_or("no registered name"))
 }
 
+fn negotiated(negotiation: &Negotiation) -> Finding {
+    let offered = version(negotiation.offered);
+    Finding::fact(format!("the client offered QUIC version {offered}, which is not spoken here, and was told those that are"))
+        .means(Certainty::Certain, "if it speaks one of them, there is another record of it; if there is none, it does not, or did not get the answer")
+        .next("it must speak version 1 (RFC 9000), or HTTP/2 over TCP")
+}
+
+/// A version of QUIC: `0x6b3343cf (v2)`.
+pub fn version(number: u32) -> String {
+    match packet::version_name(number) {
+        Some(name) => format!("{number:#x} ({name})"),
+        None => format!("{number:#x}"),
+    }
+}
+
 fn turned_away(why: &str) -> Finding {
     match why {
         "retry" => Finding::fact("the client was asked to prove its address (Retry)")
             .means(Certainty::Certain, "if it did, there is another record of it; if there is none, it does not take Retry")
             .next("`quic.retry = \"never\"` does without"),
+        why if why.starts_with("a bad first packet") => Finding::fact(format!("the connection was not accepted: {}", why.escape_debug()))
+            .means(Certainty::Likely, "it was damaged on its way, or no client of QUIC sent it"),
         why => Finding::fact(format!("the connection was refused: {}", why.escape_debug()))
             .means(Certainty::Certain, "a client sees CONNECTION_REFUSED, or nothing")
             .next("`limits` in the configuration; `masque-relay sessions` shows who is connected"),

@@ -2,7 +2,7 @@
 
 use super::{
     By, Finding, Record, milliseconds, plain,
-    record::{Act, Field, Request, Totals},
+    record::{Act, Field, Negotiation, Request, Totals, version},
 };
 use crate::proto::{
     codes,
@@ -52,6 +52,9 @@ impl Story {
     }
 
     fn begins(&mut self, record: &Record) {
+        if let Some(negotiation) = &record.negotiation {
+            return self.negotiation(negotiation);
+        }
         let first = match (&record.turned_away, record.proven) {
             (Some(why), _) if why == "retry" => "first packet; answered with Retry".into(),
             (Some(why), _) => format!("first packet; refused: {}", why.escape_debug()),
@@ -59,6 +62,9 @@ impl Story {
             (None, false) => "first packet".to_owned(),
         };
         self.tell(Some(0.0), By::Client, first);
+        if let Some(id) = &record.negotiated {
+            self.tell(Some(0.0), By::Neither, format!("Version Negotiation with the same address came before: {}", plain(id)));
+        }
         if let Some(hello) = &record.hello {
             let what = match &hello.unread {
                 Some(why) => format!("a ClientHello that could not be read: {}", plain(why)),
@@ -69,6 +75,14 @@ impl Story {
         self.tell(record.settings_sent_ms, By::Relay, format!("SETTINGS {}", settings(&record.settings_sent, record.http)));
         self.tell(record.handshake_ms, By::Neither, "the handshake is complete");
         self.tell(record.settings_received_ms, By::Client, format!("SETTINGS {}", settings(&record.settings_received, record.http)));
+    }
+
+    fn negotiation(&mut self, negotiation: &Negotiation) {
+        let Negotiation { offered, connection_ids: [destination, source], answered } = negotiation;
+        let offered = format!("packet of QUIC version {}, connection IDs of {destination} and {source} bytes", version(*offered));
+        self.tell(Some(0.0), By::Client, offered);
+        let answered: Vec<_> = answered.iter().copied().map(version).collect();
+        self.tell(Some(0.0), By::Relay, format!("Version Negotiation: {}", answered.join(", ")));
     }
 
     fn request(&mut self, request: &Request, http: Option<u8>) {
@@ -213,6 +227,23 @@ mod tests {
           +2.0 s  Client  moved to 192.0.2.9:5001
           +2.4 s  Relay  stopped the other side's control stream
           +2.5 s  Client  the client closed with 0x104 (H3_CLOSED_CRITICAL_STREAM), reason `no`
+        ");
+    }
+
+    #[test]
+    fn version_negotiation_is_told_by_names_and_so_is_that_it_came_before() {
+        let told = |more: &str| {
+            let record: Record = serde_json::from_str(&format!(r#"{{"start":"2026-03-01T16:43:04Z","client":"192.0.2.9:5000",{more}}}"#)).unwrap();
+            record.timeline().iter().map(|moment| format!("{:?}  {}\n", moment.by, moment.what)).collect::<String>()
+        };
+        let offered = r#""negotiation":{"offered":1798521807,"connection_ids":[8,0],"answered":[169486906,1,4278190109]}"#;
+        insta::assert_snapshot!(told(&format!(r#""turned_away":"version negotiation",{offered}"#)), @r"
+        Client  packet of QUIC version 0x6b3343cf (v2), connection IDs of 8 and 0 bytes
+        Relay  Version Negotiation: 0xa1a2a3a (GREASE), 0x1 (v1), 0xff00001d (draft-29)
+        ");
+        insta::assert_snapshot!(told(r#""negotiated":"0.7""#), @r"
+        Client  first packet
+        Neither  Version Negotiation with the same address came before: 0.7
         ");
     }
 }

@@ -112,6 +112,8 @@ struct Signs {
     host: bool,
     bytes: bool,
     duration: bool,
+    /// Retry and Version Negotiation have records of their own, with the address of the connection behind them.
+    let_in: bool,
 }
 
 impl Signs {
@@ -124,11 +126,13 @@ impl Signs {
             // What came in at one went out at the other, less what was lost.
             bytes: bytes.is_some_and(|(came, went)| alike(came, record.bytes_out) && alike(went, record.bytes_in)),
             duration: duration.is_some_and(|(one, other)| (one - other).abs() <= 20.0 + one * 0.1),
+            let_in: record.turned_away.is_none(),
         }
     }
 
     fn weight(self) -> u32 {
-        u32::from(self.endpoint) * 8 + u32::from(self.bytes) * 4 + u32::from(self.host) * 2 + u32::from(self.duration)
+        let signs = [self.endpoint, self.bytes, self.host, self.duration, self.let_in];
+        signs.into_iter().fold(0, |weight, holds| weight * 2 + u32::from(holds))
     }
 
     fn matched(self, record: usize, alone: bool) -> Match {
@@ -245,6 +249,15 @@ mod tests {
         let twice = [record("16:43:04.350", "198.51.100.1:7", 4322, 2880), record("16:43:04.360", "198.51.100.1:8", 4322, 2880)];
         let (found, _) = joined(&sight(Some("10.0.0.5:1"), Some((2880, 4322))), &twice, ZONED);
         assert_eq!(found.map(|(_, sure, _)| sure), Some(Certainty::Possible));
+    }
+
+    #[test]
+    fn the_connection_is_meant_and_not_what_came_before_it_from_the_same_address() {
+        let mut records = [record("16:43:04.340", "192.0.2.9:53898", 0, 0), record("16:43:04.350", "192.0.2.9:53898", 0, 0)];
+        records[0].turned_away = Some("version negotiation".into());
+        let of = |records: &[Record]| joined(&sight(Some("192.0.2.9:53898"), None), records, ZONED).0.map(|(at, sure, _)| (at, sure));
+        assert_eq!(of(&records), Some((1, Certainty::Likely)));
+        assert_eq!(of(&records[..1]), Some((0, Certainty::Likely)), "if there was no more");
     }
 
     #[test]

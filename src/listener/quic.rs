@@ -27,11 +27,13 @@ use super::{
     hello::{QuicTls, Watched},
     socket::ClientSocket,
     spare::Telling,
+    strangers::{SPOKEN, Strangers},
 };
 use crate::{
     certs::Tls,
     config::{Config, Congestion, Retry, memory},
     fault::{Fault, Faults},
+    metrics::Metrics,
     policy::limits::{ConnectionSlots, Limits},
     record::{self, Log, Records, Traces},
     sys,
@@ -84,7 +86,7 @@ impl Shared {
         without_datagrams.datagram_receive_buffer_size(None);
         let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &derive("stateless reset"));
         let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
-        endpoint.grease_quic_bit(config.bisect.grease);
+        endpoint.grease_quic_bit(config.bisect.grease).supported_versions(SPOKEN.to_vec());
         Ok(Self {
             server,
             without_datagrams: Arc::new(without_datagrams),
@@ -127,12 +129,13 @@ impl Shared {
         Arc::new(server)
     }
 
-    /// The endpoint of worker number `worker` on one socket. Must be called on the worker's runtime.
-    pub fn endpoint(&self, worker: u8, socket: UdpSocket) -> io::Result<Endpoint> {
+    /// The endpoint of worker number `worker` on one socket; clients of other versions are counted and recorded. Must be called on the worker's runtime.
+    pub fn endpoint(&self, worker: u8, socket: UdpSocket, metrics: &Arc<Metrics>, records: &Arc<Records>) -> io::Result<Endpoint> {
         let mut endpoint = self.endpoint.clone();
         let length = self.cid_length;
         endpoint.cid_generator(move || Box::new(WorkerIds { worker, length }));
-        let socket = Arc::new(ClientSocket::new(socket)?);
+        let strangers = Strangers::new(Arc::clone(metrics), Arc::clone(records), self.grease);
+        let socket = Arc::new(ClientSocket::new(socket, strangers)?);
         Endpoint::new_with_abstract_socket(endpoint, Some(self.server.clone()), socket, Arc::new(TokioRuntime))
     }
 }

@@ -1,4 +1,5 @@
-//! The socket towards clients, as quinn wants it. It is what quinn makes of a socket itself, but for three things that cost system calls:
+//! The socket towards clients, as quinn wants it. It shows what it receives to [`Strangers`]. Else it is what quinn makes of a socket itself, but for
+//! three things that cost system calls:
 //!
 //! - It is watched for reading only. Watched for writing too, every packet sent would wake the worker once more, when the kernel frees it. Only
 //!   while the kernel's buffer is full does a duplicate wait for room.
@@ -25,6 +26,7 @@ use quinn::{
 };
 use tokio::io::unix::AsyncFd;
 
+use super::strangers::Strangers;
 use crate::sys;
 use train::Train;
 
@@ -36,6 +38,7 @@ const FEW: usize = 4;
 pub(super) struct ClientSocket {
     socket: AsyncFd<UdpSocket>,
     state: UdpSocketState,
+    strangers: Strangers,
     /// The last receive came back full.
     busy: AtomicBool,
     /// The last send found no room.
@@ -59,12 +62,13 @@ type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
 
 impl ClientSocket {
     /// Takes a non-blocking socket. Must be called on the worker's runtime.
-    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+    pub(super) fn new(socket: UdpSocket, strangers: Strangers) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         let socket = sys::watch_reading(socket)?;
         Ok(Self {
             socket,
             state,
+            strangers,
             busy: AtomicBool::new(false),
             full: AtomicBool::new(false),
             room: Mutex::default(),
@@ -179,6 +183,9 @@ impl AsyncUdpSocket for ClientSocket {
                     if count < asked {
                         ready.clear_ready();
                     }
+                    for (buf, meta) in bufs.iter().zip(&*meta).take(count) {
+                        self.strangers.look(&buf[..meta.len], meta.stride, meta.addr);
+                    }
                     return Poll::Ready(Ok(count));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
@@ -250,7 +257,7 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.connect(socket.local_addr().unwrap()).unwrap();
-        (Arc::new(ClientSocket::new(socket).unwrap()), client)
+        (Arc::new(ClientSocket::new(socket, Strangers::unseen()).unwrap()), client)
     }
 
     /// One receive, as many buffers as quinn gives.

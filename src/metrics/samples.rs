@@ -38,6 +38,7 @@ impl Snapshot {
         let mut all = vec![
             Sample::new("connections_total", self.connections),
             Sample::new("connections_open", self.connections_open),
+            Sample::new("version_negotiations_total", self.version_negotiations),
             Sample::new("tunnels_total", self.tunnels),
             Sample::new("tunnels_open", self.tunnels_open),
         ];
@@ -97,7 +98,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\nnot in\n{text}");
         }
-        assert_eq!(text.matches("# TYPE").count(), 9, "{text}");
+        assert_eq!(text.matches("# TYPE").count(), 10, "{text}");
         assert!(Loss::ALL.iter().enumerate().all(|(at, loss)| *loss as usize == at));
     }
 }

@@ -30,6 +30,51 @@ pub enum Kind {
     Foreign,
 }
 
+/// What a long header says in every version of QUIC (RFC 8999 §5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongHeader {
+    /// The version; 0 is Version Negotiation itself.
+    pub version: u32,
+    /// Bytes of its destination connection ID.
+    pub destination: usize,
+    /// Bytes of its source connection ID.
+    pub source: usize,
+}
+
+impl LongHeader {
+    /// That of a datagram's first packet, if it has one that is whole.
+    pub fn of(datagram: &[u8]) -> Option<Self> {
+        datagram.first().filter(|first| **first & LONG != 0)?;
+        Self::read(datagram).map(|(header, _)| header)
+    }
+
+    /// And what follows it.
+    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (head, rest) = bytes.split_at_checked(5)?;
+        let version = u32::from_be_bytes(head[1..].try_into().ok()?);
+        let (destination, rest) = connection_id(rest)?;
+        let (source, rest) = connection_id(rest)?;
+        Some((Self { version, destination, source }, rest))
+    }
+}
+
+/// Whether a datagram starts with a long header of another version than 1. What is too short to say is not.
+pub fn is_foreign(datagram: &[u8]) -> bool {
+    matches!(datagram, [first, version @ ..] if first & LONG != 0 && version.first_chunk().is_some_and(|version| *version != VERSION_1.to_be_bytes()))
+}
+
+/// A version of QUIC (IANA's registry, and those reserved so that endpoints must not count on what is offered: RFC 9000 §15).
+pub fn version_name(version: u32) -> Option<String> {
+    Some(match version {
+        0 => "Version Negotiation".into(),
+        VERSION_1 => "v1".into(),
+        0x6b33_43cf => "v2".into(),
+        0xff00_0000..=0xff00_00ff => format!("draft-{:02}", version & 0xff),
+        _ if version & 0x0f0f_0f0f == 0x0a0a_0a0a => "GREASE".into(),
+        _ => return None,
+    })
+}
+
 /// The packets of a datagram, up to the first that cannot be read or tells no length.
 pub fn packets(mut datagram: &[u8]) -> Vec<Packet> {
     let mut all = Vec::new();
@@ -49,11 +94,8 @@ pub fn packets(mut datagram: &[u8]) -> Vec<Packet> {
 
 /// A packet with a long header, and what follows it.
 fn long(bytes: &[u8]) -> Option<(Packet, &[u8])> {
-    let (head, rest) = bytes.split_at_checked(5)?;
-    let version = u32::from_be_bytes(head[1..].try_into().ok()?);
-    let (_, rest) = connection_id(rest)?;
-    let (source, rest) = connection_id(rest)?;
-    let kind = match (version, head[0] >> 4 & 0b11) {
+    let (LongHeader { version, source, .. }, rest) = LongHeader::read(bytes)?;
+    let kind = match (version, bytes[0] >> 4 & 0b11) {
         (0, _) => Kind::VersionNegotiation,
         (VERSION_1, 0) => Kind::Initial,
         (VERSION_1, 1) => Kind::ZeroRtt,
@@ -121,5 +163,34 @@ mod tests {
             assert_eq!(packets(&bytes).iter().map(|packet| packet.kind).collect::<Vec<_>>(), [kind]);
         }
         assert_eq!(packets(b""), []);
+    }
+
+    #[test]
+    fn a_header_of_any_version_says_as_much() {
+        for version in [0, 1, 0x1a2a_3a4a, u32::MAX] {
+            let bytes = long_packet(0, version, &[1; 5], &[7; 40]);
+            assert_eq!(LongHeader::of(&bytes), Some(LongHeader { version, destination: 2, source: 5 }));
+            assert_eq!(is_foreign(&bytes), version != 1);
+            // Whole only with both connection IDs: 6 + 2 and 1 + 5 bytes.
+            assert!((0..14).all(|cut| LongHeader::of(&bytes[..cut]).is_none()));
+            assert!((0..5).all(|cut| !is_foreign(&bytes[..cut])));
+        }
+        let short = [&[0x40], &[0xff; 40][..]].concat();
+        assert_eq!((LongHeader::of(&short), is_foreign(&short)), (None, false));
+    }
+
+    #[test]
+    fn versions_have_their_names() {
+        for (version, name) in [
+            (0, Some("Version Negotiation")),
+            (1, Some("v1")),
+            (0x6b33_43cf, Some("v2")),
+            (0xff00_001d, Some("draft-29")),
+            (0x1a2a_3a4a, Some("GREASE")),
+            (0xfafa_fafa, Some("GREASE")),
+            (0x5130_3530, None),
+        ] {
+            assert_eq!(version_name(version).as_deref(), name, "{version:#x}");
+        }
     }
 }

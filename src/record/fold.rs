@@ -19,7 +19,10 @@ impl Log {
         let mut record = Record::new(self.start, self.client);
         record.id = Some(self.id.to_string());
         record.http = kept.http;
-        record.turned_away = kept.turned_away.as_deref().map(Into::into);
+        if let Some(turned_away) = &kept.turned_away {
+            record.turned_away = Some(turned_away.why.to_string());
+            record.negotiation = turned_away.negotiation.clone().map(Box::new);
+        }
         record.proven = kept.proven;
         record.hello = kept.hello.as_ref().and_then(|offer| offer()).map(Box::new);
         record.handshake_ms = kept.handshake.map(ms);

@@ -12,13 +12,19 @@ use tokio::sync::broadcast;
 use super::{Id, Log, Lost, file::Queue, utc};
 use crate::{
     config::Privacy,
-    diagnosis::{By, Close, Finding, Record, record::Utc, timeline::in_a_line},
+    diagnosis::{
+        By, Close, Finding, Record,
+        record::{Negotiation, Utc, version},
+        timeline::in_a_line,
+    },
 };
 
 /// Records of connections that are over, of all workers together.
 const CLOSED: usize = 1024;
 /// Clients that were not let in, of each worker. They cost an attacker nothing, so they have a place of their own.
 const TURNED_AWAY: usize = 64;
+/// Clients of a QUIC version that is not spoken here, of each worker.
+const STRANGERS: usize = 32;
 /// What a follower may be behind before it loses something.
 const BEHIND: usize = 256;
 
@@ -41,6 +47,8 @@ struct Shelf {
     open: BTreeMap<u64, Arc<Log>>,
     closed: VecDeque<Arc<Log>>,
     turned_away: VecDeque<Arc<Log>>,
+    /// Clients to which Version Negotiation went.
+    strangers: VecDeque<Arc<Log>>,
 }
 
 /// Something for followers.
@@ -127,27 +135,41 @@ impl Records {
     pub fn turn_away(&self, client: SocketAddr, why: &str) {
         let mut shelf = self.lock();
         let log = self.log(&mut shelf, client);
-        log.lock().turned_away = Some(why.into());
+        log.turned_away(why, None);
         keep(&mut shelf.turned_away, log, TURNED_AWAY);
+    }
+
+    /// A client's QUIC version is not spoken here, and it was told those that are.
+    pub fn negotiate(&self, client: SocketAddr, negotiation: Negotiation) {
+        let mut shelf = self.lock();
+        let log = self.log(&mut shelf, client);
+        log.turned_away("version negotiation", Some(negotiation));
+        keep(&mut shelf.strangers, log, STRANGERS);
     }
 
     /// All that is known: clients not let in, then connections that are over, then open ones, each the oldest first.
     pub fn all(&self) -> Vec<Arc<Log>> {
         let shelf = self.lock();
-        shelf.turned_away.iter().chain(&shelf.closed).chain(shelf.open.values()).cloned().collect()
+        shelf.strangers.iter().chain(&shelf.turned_away).chain(&shelf.closed).chain(shelf.open.values()).cloned().collect()
     }
 
     /// The one called `id`.
     pub fn find(&self, id: Id) -> Option<Arc<Log>> {
         let shelf = self.lock();
-        let over = || shelf.closed.iter().chain(&shelf.turned_away).find(|log| log.id == id);
+        let over = || shelf.closed.iter().chain(&shelf.turned_away).chain(&shelf.strangers).find(|log| log.id == id);
         shelf.open.get(&id.number).filter(|log| log.id == id).or_else(over).cloned()
     }
 
     /// How many there are.
     pub fn counts(&self) -> Counts {
         let shelf = self.lock();
-        Counts { open: shelf.open.len(), closed: shelf.closed.len(), turned_away: shelf.turned_away.len() }
+        Counts { open: shelf.open.len(), closed: shelf.closed.len(), turned_away: shelf.turned_away.len() + shelf.strangers.len() }
+    }
+
+    /// The last Version Negotiation with the client of `log` before it.
+    fn negotiated(&self, log: &Log) -> Option<Id> {
+        let shelf = self.lock();
+        shelf.strangers.iter().rfind(|stranger| stranger.client == log.client && stranger.start <= log.start).map(|stranger| stranger.id)
     }
 
     /// Records that the file did not get.
@@ -174,7 +196,7 @@ impl Records {
     }
 
     fn give_up(&self, log: &Arc<Log>, why: &str) {
-        log.lock().turned_away = Some(why.into());
+        log.turned_away(why, None);
         let mut shelf = self.lock();
         shelf.open.remove(&log.id.number);
         keep(&mut shelf.turned_away, Arc::clone(log), TURNED_AWAY);
@@ -193,6 +215,15 @@ impl Records {
         // Whole between any two statements.
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The record of one of these workers' connections, with what all of them know: Version Negotiation may have been another worker's.
+pub fn told(log: &Log, workers: &[Arc<Records>]) -> Record {
+    let mut record = log.record();
+    if record.negotiation.is_none() {
+        record.negotiated = workers.iter().find_map(|worker| worker.negotiated(log)).map(|id| id.to_string());
+    }
+    record
 }
 
 fn keep(shelf: &mut VecDeque<Arc<Log>>, log: Arc<Log>, most: usize) {
@@ -252,7 +283,10 @@ impl Session {
             bytes_in: record.bytes_in,
             bytes_out: record.bytes_out,
             close: record.close.clone(),
-            turned_away: record.turned_away.clone(),
+            turned_away: match (&record.turned_away, &record.negotiation) {
+                (Some(why), Some(negotiation)) => Some(format!("{why}, it offered {}", version(negotiation.offered))),
+                (why, _) => why.clone(),
+            },
             trouble: record.trouble().map(|finding| in_a_line(&finding)),
         }
     }

@@ -131,13 +131,41 @@ fn a_worker_keeps_the_last_ones_and_its_share_of_them() {
         for port in 0..2000 {
             records.begin(client(port)).end(bye(), false);
             records.turn_away(client(port), "retry");
+            records.negotiate(client(port), stranger(2));
         }
-        assert_eq!(records.counts(), Counts { open: 1, closed: room, turned_away: 64 });
+        assert_eq!(records.counts(), Counts { open: 1, closed: room, turned_away: 64 + 32 });
         assert_eq!(records.find(id("0.1")).map(|log| log.client()), Some(client(7)));
         assert!(records.find(id("0.2")).is_none(), "it is one of the oldest");
         drop(open);
         assert_eq!(records.all().last().unwrap().record().close.unwrap().reason, "the relay stopped");
     }
+}
+
+fn stranger(offered: u32) -> Negotiation {
+    Negotiation { offered, connection_ids: [8, 0], answered: vec![1] }
+}
+
+/// A client's second packet may come to another worker than its first.
+#[test]
+fn version_negotiation_before_a_connection_is_told_whichever_worker_had_it() {
+    let (one, notes) = records(2, None);
+    let other = Arc::new(Records::new(1, 2, Privacy::Full, "", None, notes));
+    let workers = [Arc::clone(&one), Arc::clone(&other)];
+    let early = one.begin(client(1));
+    for port in [1, 1, 2] {
+        other.negotiate(client(port), stranger(0x6b33_43cf));
+    }
+    let (late, elsewhere) = (one.begin(client(1)), one.begin(client(3)));
+    let before = |open: &Open| told(open.log(), &workers).negotiated;
+    // A clock of microseconds: what came before by less than that may be told as well.
+    assert!(before(&early).is_none() || early.log().start() == other.all()[0].start());
+    assert_eq!((before(&late).as_deref(), before(&elsewhere)), (Some("1.2"), None));
+    let stranger = told(&other.find(id("1.2")).unwrap(), &workers);
+    assert_eq!((stranger.negotiated.as_ref(), stranger.turned_away.as_deref()), (None, Some("version negotiation")));
+    assert_eq!(Session::of(&stranger).turned_away.unwrap(), "version negotiation, it offered 0x6b3343cf (v2)");
+    // It is read as it is written.
+    let written = serde_json::to_string(&stranger).unwrap();
+    assert_eq!(serde_json::from_str::<crate::diagnosis::Record>(&written).unwrap(), stranger);
 }
 
 #[test]

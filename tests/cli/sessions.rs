@@ -1,6 +1,8 @@
 //! `sessions`, beside a relay that runs, and beside none.
 
-use super::{Home, Process, Relay};
+use std::net::UdpSocket;
+
+use super::{Home, PATIENCE, Process, Relay};
 
 /// Numbers that are others every time.
 fn settings() -> insta::Settings {
@@ -117,6 +119,43 @@ fn connections_in_a_table_and_one_as_a_timeline() {
     // Over already: follow tells it and ends, were the relay there.
     let after = home.run(&["sessions", "--admin", "admin.sock"]);
     assert!(after.starts_with("exit 1") && after.contains("no relay runs here"), "{after}");
+}
+
+#[test]
+fn a_client_of_another_quic_version_is_listed_with_what_it_was_told() {
+    let home = Home::new().with_certificate();
+    let mut relay = Relay::configured(&home, "admin = \"admin.sock\"\n");
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    client.set_read_timeout(Some(PATIENCE)).expect("a time that is not zero");
+    // QUIC version 2 (RFC 9369), an Initial packet as far as anybody can tell.
+    let mut packet = [&[0xd0, 0x6b, 0x33, 0x43, 0xcf, 8][..], &[1; 8], &[0]].concat();
+    packet.resize(1200, 0);
+    client.send_to(&packet, relay.url.trim_start_matches("https://")).expect("the relay's port");
+    client.recv(&mut packet).expect("an answer");
+    settings().bind(|| {
+        insta::assert_snapshot!(shown(&home, &[]), @r"
+        exit 0
+        -- stdout
+        ID  SINCE (UTC)  CLIENT  HTTP  REQUESTS  BYTES IN/OUT  STATE
+        0.1  TIME  ADDRESS  -  0  IN/OUT  not let in: version negotiation, it offered 0x6b3343cf (v2)
+        ");
+        insta::assert_snapshot!(shown(&home, &["0.1"]), @r"
+        exit 0
+        -- stdout
+        connection 0.1 from ADDRESS, QUIC, since DATE
+
+          +TIME  client  packet of QUIC version 0x6b3343cf (v2), connection IDs of 8 and 0 bytes
+          +TIME  relay  Version Negotiation: 0xa1a2a3a (GREASE), 0x1 (v1), 0xff00001d (draft-29), 0xff00001e (draft-30), 0xff00001f (draft-31), 0xff000020 (draft-32), 0xff000021 (draft-33), 0xff000022 (draft-34)
+
+        0 bytes in, 0 out
+        findings:
+          the client offered QUIC version 0x6b3343cf (v2), which is not spoken here, and was told those that are
+            certain: if it speaks one of them, there is another record of it; if there is none, it does not, or did not get the answer
+            next: it must speak version 1 (RFC 9000), or HTTP/2 over TCP
+        ");
+    });
+    relay.process.signal("TERM");
+    relay.process.ended();
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! What the relay keeps of a connection.
 
 mod ends;
+mod first;
 mod hypotheses;
 mod kept;
 mod qlog;
 mod secrets;
+mod versions;
 
 use masque_relay::{
     config::Privacy,

@@ -82,6 +82,7 @@ pub(super) fn title(record: &Record) -> String {
         Some(1) => "HTTP/1.1",
         Some(2) => "HTTP/2",
         Some(3) => "HTTP/3",
+        _ if record.negotiation.is_some() => "QUIC",
         _ => "TLS",
     };
     format!("connection {} from {}, {http}, since {}\n\n", record.id.as_deref().unwrap_or("-"), record.client, record.start)

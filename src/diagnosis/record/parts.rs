@@ -61,6 +61,17 @@ pub struct Moved {
     pub client: SocketAddr,
 }
 
+/// A packet of a QUIC version that is not spoken here, and the Version Negotiation packet that answered it (RFC 9000 §6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Negotiation {
+    /// The packet's version.
+    pub offered: u32,
+    /// Bytes of its destination and of its source connection ID.
+    pub connection_ids: [u8; 2],
+    /// What the answer listed, in its order, GREASE included.
+    pub answered: Vec<u32>,
+}
+
 /// Figures of the path, as QUIC knows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Path {
