@@ -29,6 +29,7 @@ mod head;
 mod hello;
 mod log;
 mod p12;
+mod packet;
 mod qpack;
 mod settings;
 mod template;
