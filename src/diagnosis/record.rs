@@ -355,7 +355,10 @@ fn h3(code: u64) -> String {
 fn negotiated(negotiation: &Negotiation) -> Finding {
     let offered = version(negotiation.offered);
     Finding::fact(format!("the client offered QUIC version {offered}, which is not spoken here, and was told those that are"))
-        .means(Certainty::Certain, "if it speaks one of them, there is another record of it; if there is none, it does not, or did not get the answer")
+        .means(
+            Certainty::Certain,
+            "if it speaks one of them, there is another record of it; if there is none, it does not, or did not get the answer",
+        )
         .next("it must speak version 1 (RFC 9000), or HTTP/2 over TCP")
 }
 

@@ -233,7 +233,8 @@ mod tests {
     #[test]
     fn version_negotiation_is_told_by_names_and_so_is_that_it_came_before() {
         let told = |more: &str| {
-            let record: Record = serde_json::from_str(&format!(r#"{{"start":"2026-03-01T16:43:04Z","client":"192.0.2.9:5000",{more}}}"#)).unwrap();
+            let record: Record =
+                serde_json::from_str(&format!(r#"{{"start":"2026-03-01T16:43:04Z","client":"192.0.2.9:5000",{more}}}"#)).unwrap();
             record.timeline().iter().map(|moment| format!("{:?}  {}\n", moment.by, moment.what)).collect::<String>()
         };
         let offered = r#""negotiation":{"offered":1798521807,"connection_ids":[8,0],"answered":[169486906,1,4278190109]}"#;

@@ -87,7 +87,7 @@ async fn a_first_packet_that_was_damaged_is_recorded_and_not_answered() {
     assert!(record.findings()[0].means.contains("damaged"));
     // A client that is well is let in behind it; what the relay had to say to the other it would have said by then.
     assert_works(&relay.client().await, &TcpEcho::start().await).await;
-    assert_eq!(came(&socket), []);
+    assert_eq!(came(&socket), Vec::<usize>::new());
     assert_eq!(relay.metrics().connections, 1);
     drop(socket);
     relay.finish().await;
@@ -103,7 +103,6 @@ async fn a_client_that_never_sends_a_hello_is_told_as_one() {
     let close = record.close.as_ref().unwrap();
     assert_eq!((close.by, close.reason.as_str()), (By::Relay, "no handshake in time"));
     assert!(record.hello.is_none() && record.handshake_ms.is_none() && record.turned_away.is_none(), "{record:#?}");
-    assert_eq!(record.http, None);
     drop(socket);
     relay.finish().await;
 }
@@ -124,6 +123,7 @@ async fn the_first_flight_is_no_larger_than_both_sides_say_and_no_more_than_thri
         let whole = |record: &Record| record.client == address && over(record);
         relay.recorded("the end of waiting", whole).await;
         let lengths = came(&socket);
+        println!("{lengths:?} bytes, at most {largest}");
         assert!(lengths.iter().all(|length| *length <= largest) && !lengths.is_empty(), "{lengths:?}, at most {largest}");
         assert!(lengths.iter().sum::<usize>() <= 3 * packet.len(), "{lengths:?}");
         drop(socket);

@@ -38,7 +38,7 @@ fn listed(answer: &[u8], [destination, source]: [&[u8]; 2]) -> Vec<u32> {
     assert_eq!((answer[0] & 0x80, &answer[1..5]), (0x80, &[0; 4][..]), "{answer:02x?}");
     let versions = answer[5..].strip_prefix(&ids[..]).unwrap_or_else(|| panic!("its connection IDs are not ours swapped: {answer:02x?}"));
     let (versions, rest) = versions.as_chunks();
-    assert_eq!(rest, [], "{answer:02x?}");
+    assert!(rest.is_empty(), "{answer:02x?}");
     versions.iter().map(|version| u32::from_be_bytes(*version)).collect()
 }
 
