@@ -34,7 +34,7 @@ fn initial(frames: &[u8]) -> Vec<u8> {
     const NUMBER: usize = 4;
     const TAG: usize = 16;
     let id = [7; 8];
-    let suite = TLS13_AES_128_GCM_SHA256.tls13().and_then(|suite| suite.quic_suite()).unwrap();
+    let suite = TLS13_AES_128_GCM_SHA256.tls13().and_then(rustls::Tls13CipherSuite::quic_suite).unwrap();
     let keys = suite.keys(&id, Side::Client, Version::V1).local;
     let mut packet = [&[0xc3, 0, 0, 0, 1, 8][..], &id, &[0, 0]].concat();
     let length = 1200 - packet.len() - 2;
