@@ -135,7 +135,8 @@ async fn a_flood_of_other_versions_is_counted_and_hardly_recorded_and_others_are
         }
     };
     tokio::join!(flood, served);
-    let seconds = began.elapsed().as_secs() + 1;
+    // The first and the last may have begun before and end later.
+    let seconds = began.elapsed().as_secs() + 2;
     assert_eq!(relay.metrics().version_negotiations, FLOOD);
     let recorded = relay.records().iter().filter(|record| record.negotiation.is_some()).count() as u64;
     assert!(recorded >= 8 && recorded <= (8 * seconds).min(32), "{recorded} in {seconds} s");
