@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    diagnosis::{By, Close, Layer, record::Path},
+    diagnosis::{By, Close, Layer, millis, record::Path},
     ended::Ended,
     proto::codes,
     record::{Figures, Log, Meter, What},
@@ -127,7 +127,8 @@ fn meter(quinn: quinn::Connection) -> Meter {
     Box::new(move || {
         let stats = quinn.stats();
         let path = Path {
-            rtt_ms: stats.path.rtt.as_secs_f64() * 1000.0,
+            // No digit more: a reader of JSON may not give all of them back.
+            rtt_ms: millis(i64::try_from(stats.path.rtt.as_micros()).unwrap_or(i64::MAX)),
             mtu: stats.path.current_mtu,
             sent: stats.path.sent_packets,
             lost: stats.path.lost_packets,
