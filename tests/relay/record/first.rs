@@ -13,7 +13,7 @@ use masque_relay::{
 use rustls::{Side, crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256, quic::Version};
 
 use super::over;
-use crate::support::{Relay, ends::assert_works, identity, tcp::TcpEcho, within, written};
+use crate::support::{Relay, identity, tcp::TcpEcho, tunnels::assert_works, within, written};
 
 /// A client's first packet, on its way.
 async fn first_packet(relay: &Relay, change: impl FnOnce(&mut Options)) -> Vec<u8> {

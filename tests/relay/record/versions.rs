@@ -3,7 +3,7 @@
 use masque_relay::diagnosis::Record;
 use tokio::{net::UdpSocket, time::Instant};
 
-use crate::support::{Relay, ends::assert_works, tcp::TcpEcho, within};
+use crate::support::{Relay, tcp::TcpEcho, tunnels::assert_works, within};
 
 const GREASE: u32 = 0x1a2a_3a4a;
 const V2: u32 = 0x6b33_43cf;
