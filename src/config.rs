@@ -307,6 +307,8 @@ pub struct Log {
     pub qlog: Option<PathBuf>,
     /// The secrets of connections go to the file that `SSLKEYLOGFILE` names: whoever reads it reads all traffic.
     pub secrets: bool,
+    /// Connections leave no record, not even in memory. No key says so: it is what the cost of records is measured against.
+    pub forget: bool,
 }
 
 /// Where the admin socket is. It is a file of this machine: no client of the relay can reach it.

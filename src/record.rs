@@ -61,6 +61,9 @@ const LAST: usize = 780;
 /// And for each side's SETTINGS: a dozen pairs; a client of ours has less than eight.
 const SETTINGS: usize = 12;
 
+/// The number of no connection: they count from 1.
+const BLANK: u64 = 0;
+
 /// What is counted on a connection, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
@@ -132,6 +135,14 @@ impl Log {
         Self { id, start, began: Instant::now(), client, credential, kept: Mutex::default() }
     }
 
+    /// Of nobody, for all: nothing that is written into it stays.
+    fn blank() -> Self {
+        let log = Self::new(Id { worker: 0, number: BLANK }, utc(), SocketAddr::from(([0; 4], 0)), "".into());
+        // So that the log of the relay has the same to say of its connections.
+        log.lock().handshake = Some(0);
+        log
+    }
+
     /// How it is called.
     pub const fn id(&self) -> Id {
         self.id
@@ -154,17 +165,17 @@ impl Log {
 
     /// The version of HTTP is agreed on.
     pub fn http(&self, version: u8) {
-        self.lock().http = Some(version);
+        self.keep(|kept| kept.http = Some(version));
     }
 
     /// The client has proven its address.
     pub fn proven(&self) {
-        self.lock().proven = true;
+        self.keep(|kept| kept.proven = true);
     }
 
     /// Where the client's offer is found, once it has come.
     pub fn hello(&self, offer: Offer) {
-        self.lock().hello = Some(offer);
+        self.keep(|kept| kept.hello = Some(offer));
     }
 
     /// What it is known by: its JA4, if its offer has come.
@@ -174,8 +185,9 @@ impl Log {
 
     /// The handshake is complete.
     pub fn handshake_done(&self) {
-        let now = self.now();
-        self.lock().handshake.get_or_insert(now);
+        self.keep(|kept| {
+            kept.handshake.get_or_insert(self.now());
+        });
     }
 
     /// Whether it is.
@@ -185,54 +197,54 @@ impl Log {
 
     /// Our SETTINGS were sent.
     pub fn settings_sent(&self, pairs: &[(u64, u64)]) {
-        let sent = self.pairs(pairs);
-        self.lock().settings_sent = Some(sent);
+        self.keep(|kept| kept.settings_sent = Some(self.pairs(pairs)));
     }
 
     /// The client's SETTINGS came.
     pub fn settings_received(&self, pairs: &[(u64, u64)]) {
-        let received = self.pairs(pairs);
-        let mut kept = self.lock();
-        // They can only be read with the keys that it gives: over TCP it was complete before, and QUIC's 0-RTT is off.
-        kept.handshake.get_or_insert(received.0);
-        kept.left_out += u64::from(pairs.len() > SETTINGS);
-        kept.settings_received = Some(received);
+        self.keep(|kept| {
+            let received = self.pairs(pairs);
+            // They can only be read with the keys that it gives: over TCP it was complete before, and QUIC's 0-RTT is off.
+            kept.handshake.get_or_insert(received.0);
+            kept.left_out += u64::from(pairs.len() > SETTINGS);
+            kept.settings_received = Some(received);
+        });
     }
 
     /// From now on the figures can be asked for.
     pub fn meter(&self, meter: Meter) {
-        self.lock().meter = Some(meter);
+        self.keep(|kept| kept.meter = Some(meter));
     }
 
     /// A request stream was opened.
     pub fn opened(&self, stream: u64) {
-        let now = self.now();
-        let mut kept = self.lock();
-        kept.requests += 1;
-        // As above.
-        kept.handshake.get_or_insert(now);
-        kept.push(Event { at: now, stream, what: What::Opened });
+        self.keep(|kept| {
+            let now = self.now();
+            kept.requests += 1;
+            // As above.
+            kept.handshake.get_or_insert(now);
+            kept.push(Event { at: now, stream, what: What::Opened });
+        });
     }
 
     /// A request's head is whole.
     pub fn head(&self, stream: u64, head: &Head) {
-        let text = head::shown(head, &self.credential);
-        let mut kept = self.lock();
-        let known = kept.heads.iter().flatten().find(|known| ***known == *text).cloned();
-        let fresh = known.is_none();
-        let text = known.unwrap_or_else(|| text.into());
-        if fresh {
-            kept.heads.swap(0, 1);
-            kept.heads[0] = Some(Arc::clone(&text));
-        }
-        drop(kept);
-        self.note(stream, What::Head { text, fresh });
+        self.keep(|kept| {
+            let text = head::shown(head, &self.credential);
+            let known = kept.heads.iter().flatten().find(|known| ***known == *text).cloned();
+            let fresh = known.is_none();
+            let text = known.unwrap_or_else(|| text.into());
+            if fresh {
+                kept.heads.swap(0, 1);
+                kept.heads[0] = Some(Arc::clone(&text));
+            }
+            kept.push(Event { at: self.now(), stream, what: What::Head { text, fresh } });
+        });
     }
 
     /// Something happened.
     pub fn note(&self, stream: u64, what: What) {
-        let event = Event { at: self.now(), stream, what };
-        self.lock().push(event);
+        self.keep(|kept| kept.push(Event { at: self.now(), stream, what }));
     }
 
     /// The client was not let in.
@@ -242,15 +254,23 @@ impl Log {
 
     /// The connection is over; what is said first stands.
     fn closed(&self, close: Close) {
-        let now = self.now();
-        let mut kept = self.lock();
-        if let Some(meter) = kept.meter.take() {
-            kept.figures = meter();
+        self.keep(|kept| {
+            let now = self.now();
+            if let Some(meter) = kept.meter.take() {
+                kept.figures = meter();
+            }
+            kept.close.get_or_insert((now, close));
+            kept.first.shrink_to_fit();
+            kept.last.shrink_to_fit();
+            kept.heads = [None, None];
+        });
+    }
+
+    /// What is written into it is written here.
+    fn keep(&self, write: impl FnOnce(&mut Kept)) {
+        if self.id.number != BLANK {
+            write(&mut self.lock());
         }
-        kept.close.get_or_insert((now, close));
-        kept.first.shrink_to_fit();
-        kept.last.shrink_to_fit();
-        kept.heads = [None, None];
     }
 
     fn pairs(&self, pairs: &[(u64, u64)]) -> Pairs {

@@ -128,7 +128,8 @@ impl Server {
         let notes = Records::notes();
         let records = (0..workers).map(|number| {
             let (privacy, credential) = (config.log.privacy, &config.access.header);
-            Arc::new(Records::new(number as u8, workers, privacy, credential, writer.as_ref().map(Writer::queue), notes.clone()))
+            let records = Records::new(number as u8, workers, privacy, credential, writer.as_ref().map(Writer::queue), notes.clone());
+            Arc::new(if config.log.forget { records.forgetful() } else { records })
         });
         let records: Vec<_> = records.collect();
         let cut = CancellationToken::new();

@@ -15,6 +15,13 @@ use crate::diagnosis::{
 impl Log {
     /// What is known now.
     pub fn record(&self) -> Record {
+        let mut record = self.without_offer();
+        record.hello = self.lock().hello.as_ref().and_then(|offer| offer()).map(Box::new);
+        record
+    }
+
+    /// The same but for what the client offered, which takes as long to write out as all the rest: no finding comes from it.
+    pub(super) fn without_offer(&self) -> Record {
         let kept = self.lock();
         let mut record = Record::new(self.start, self.client);
         record.id = Some(self.id.to_string());
@@ -24,7 +31,6 @@ impl Log {
             record.negotiation = turned_away.negotiation.clone().map(Box::new);
         }
         record.proven = kept.proven;
-        record.hello = kept.hello.as_ref().and_then(|offer| offer()).map(Box::new);
         record.handshake_ms = kept.handshake.map(ms);
         if let Some((at, pairs)) = &kept.settings_sent {
             (record.settings_sent_ms, record.settings_sent) = (Some(ms(*at)), pairs.to_vec());

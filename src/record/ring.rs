@@ -39,6 +39,8 @@ pub struct Records {
     shelf: Mutex<Shelf>,
     file: Option<Queue>,
     notes: broadcast::Sender<Note>,
+    /// The record of every connection, where none is kept.
+    blank: Option<Arc<Log>>,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +113,13 @@ impl Records {
         notes: broadcast::Sender<Note>,
     ) -> Self {
         let closed_room = CLOSED.div_ceil(workers.max(1));
-        Self { worker, privacy, credential: credential.into(), closed_room, shelf: Mutex::default(), file, notes }
+        Self { worker, privacy, credential: credential.into(), closed_room, shelf: Mutex::default(), file, notes, blank: None }
+    }
+
+    /// The same, and nothing is kept: no connection leaves a record, and nobody is told of any.
+    #[must_use]
+    pub fn forgetful(self) -> Self {
+        Self { blank: Some(Arc::new(Log::blank())), ..self }
     }
 
     /// Where all workers tell what begins and ends.
@@ -121,6 +129,9 @@ impl Records {
 
     /// A connection begins.
     pub fn begin(self: &Arc<Self>, client: SocketAddr) -> Open {
+        if let Some(blank) = &self.blank {
+            return Open { log: Arc::clone(blank), records: Arc::clone(self), over: false };
+        }
         let log = {
             let mut shelf = self.lock();
             let log = self.log(&mut shelf, client);
@@ -133,6 +144,9 @@ impl Records {
 
     /// A client is not let in.
     pub fn turn_away(&self, client: SocketAddr, why: &str) {
+        if self.blank.is_some() {
+            return;
+        }
         let mut shelf = self.lock();
         let log = self.log(&mut shelf, client);
         log.turned_away(why, None);
@@ -141,6 +155,9 @@ impl Records {
 
     /// A client's QUIC version is not spoken here, and it was told those that are.
     pub fn negotiate(&self, client: SocketAddr, negotiation: Negotiation) {
+        if self.blank.is_some() {
+            return;
+        }
         let mut shelf = self.lock();
         let log = self.log(&mut shelf, client);
         log.turned_away("version negotiation", Some(negotiation));
@@ -184,6 +201,9 @@ impl Records {
     }
 
     fn end(&self, log: &Arc<Log>, close: Close) {
+        if self.blank.is_some() {
+            return;
+        }
         log.closed(close);
         let mut shelf = self.lock();
         shelf.open.remove(&log.id.number);
@@ -196,6 +216,9 @@ impl Records {
     }
 
     fn give_up(&self, log: &Arc<Log>, why: &str) {
+        if self.blank.is_some() {
+            return;
+        }
         log.turned_away(why, None);
         let mut shelf = self.lock();
         shelf.open.remove(&log.id.number);
@@ -251,7 +274,7 @@ impl Open {
     pub fn end(mut self, close: Close, asks: bool) -> Option<Finding> {
         self.over = true;
         self.records.end(&self.log, close);
-        asks.then(|| self.log.record().trouble()).flatten()
+        asks.then(|| self.log.without_offer().trouble()).flatten()
     }
 
     /// It never was one: its place is among those that cost an attacker nothing.

@@ -243,3 +243,22 @@ fn a_connection_is_called_by_its_one_name() {
         assert!(other.parse::<Id>().is_err(), "{other:?}");
     }
 }
+
+#[test]
+fn where_nothing_is_kept_nothing_is_found() {
+    let (notes, mut followed) = tokio::sync::broadcast::channel(4);
+    let records = Arc::new(Records::new(0, 1, Privacy::Full, "proxy-authorization", None, notes).forgetful());
+    let open = records.begin(client(1));
+    let log = Arc::clone(open.log());
+    log.http(3);
+    log.opened(0);
+    log.note(0, What::Accepted { status: 200 });
+    assert!(log.shook_hands());
+    assert_eq!(open.end(bye(), true), None);
+    records.begin(client(2)).turn_away("a bad first packet");
+    records.turn_away(client(3), "retry");
+    assert_eq!((records.counts(), records.all().len()), (Counts::default(), 0));
+    let record = log.record();
+    assert_eq!((record.http, record.requests.len(), record.close), (None, 0, None));
+    assert!(followed.try_recv().is_err());
+}

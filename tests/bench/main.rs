@@ -25,6 +25,7 @@ mod floor;
 mod meter;
 mod options;
 mod paths;
+mod records;
 mod report;
 mod rows;
 mod setup;
@@ -68,6 +69,9 @@ fn main() -> ExitCode {
             if let Some(floor) = arguments.serve_floor {
                 return floor.serve(arguments.congestion).await;
             }
+            if let Some(keep) = arguments.serve_relay {
+                return keep.serve().await;
+            }
             // What was started ends with its guard, which a signal alone would not drop.
             let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
             tokio::select! {
@@ -95,6 +99,9 @@ async fn measure(arguments: &Arguments, now: SystemTime) -> Result<(), Failure> 
     }
     if let Some(minutes) = arguments.soak {
         return soak::run(&ground, arguments, minutes).await;
+    }
+    if arguments.records {
+        return records::run(&ground, arguments).await;
     }
     if arguments.envoy {
         envoy::fetch()?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, value_parser};
 
-use crate::{floor::Floor, paths::Controller};
+use crate::{floor::Floor, paths::Controller, records::Keep};
 
 /// What the relay costs, as CPU of its own process: a table on stdout, the course of things on stderr
 ///
@@ -52,6 +52,10 @@ pub(crate) struct Arguments {
         conflicts_with_all = ["rows", "against", "envoy", "peer", "paths"])]
     pub(crate) soak: Option<u64>,
 
+    /// Measure what the records of connections cost instead: instructions, counted by callgrind (of valgrind), and memory; eight minutes
+    #[arg(long, conflicts_with_all = ["rows", "against", "envoy", "peer", "paths", "soak"])]
+    pub(crate) records: bool,
+
     /// Drive this relay instead, `https://HOST[:PORT][/TEMPLATE]`; it must allow targets on 127.0.0.1, and run on a core of its own (taskset)
     #[arg(long, value_name = "URL", requires = "pid")]
     pub(crate) peer: Option<String>,
@@ -75,6 +79,10 @@ pub(crate) struct Arguments {
     /// Be a floor: the bench starts itself for this.
     #[arg(long, hide = true, value_name = "KIND")]
     pub(crate) serve_floor: Option<Floor>,
+
+    /// Be a relay with these records: likewise.
+    #[arg(long, hide = true, value_name = "KEEP")]
+    pub(crate) serve_relay: Option<Keep>,
 
     /// Of the floor, where it is not quinn's own default.
     #[arg(long, hide = true, value_name = "NAME")]

@@ -1,10 +1,11 @@
 //! The process that is measured: a relay of ours, a floor, or a peer somebody else has started.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, SystemTime},
 };
@@ -16,8 +17,9 @@ use masque_relay::{
     sys,
 };
 use tempfile::TempDir;
+use tokio::time::sleep;
 
-use crate::{Failure, envoy, floor::Floor, options::Arguments, paths::Controller};
+use crate::{Failure, envoy, floor::Floor, options::Arguments, paths::Controller, records::Keep};
 
 /// What all subjects need: certificates, and a core for each side.
 pub(crate) struct Ground<'a> {
@@ -100,6 +102,24 @@ impl<'a> Ground<'a> {
         Ok((self.started(On::Relay, &config, &[]).await?, self.files.path().join("admin.sock")))
     }
 
+    /// Where the files of all subjects lie.
+    pub(crate) fn files(&self) -> &Path {
+        self.files.path()
+    }
+
+    /// Our relay as a part of this program, with these records; callgrind counts its instructions into the file `counted`.
+    pub(crate) async fn keeping(&self, keep: Keep, counted: Option<&Path>) -> Result<Subject, Failure> {
+        let own = std::env::current_exe()?;
+        let mut command = Command::new(if counted.is_some() { Path::new("valgrind") } else { &own });
+        if let Some(file) = counted {
+            let mut out = OsString::from("--callgrind-out-file=");
+            out.push(file);
+            command.args(["--tool=callgrind", "--quiet"]).arg(out).arg(&own);
+        }
+        command.args(["--serve-relay", keep.name()]).stdin(Stdio::piped());
+        self.ready(On::Relay, command).await
+    }
+
     /// `more` is for a floor.
     async fn started(&self, on: On, config: &str, more: &[&str]) -> Result<Subject, Failure> {
         let mut command;
@@ -115,10 +135,15 @@ impl<'a> Ground<'a> {
                 command.args(["--serve-floor", floor.name()]).args(more);
             }
         }
+        self.ready(on, command).await
+    }
+
+    /// One that says where it listens.
+    async fn ready(&self, on: On, mut command: Command) -> Result<Subject, Failure> {
         let log = self.files.path().join("log");
         // Not the environment of whoever runs this: it may configure the relay.
         command.env_clear().current_dir(&self.files).stdout(Stdio::piped()).stderr(File::create(&log)?);
-        let mut child = self.start(&mut command)?;
+        let mut child = self.start(&mut command).map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("it was not piped")?).read_line(&mut line)?;
         let mut subject = self.of(on, child);
@@ -248,6 +273,19 @@ impl Subject {
         self
     }
 
+    /// Ends one whose stdin is ours, and waits for its end.
+    pub(crate) async fn ended(mut self) -> Result<(), Failure> {
+        let child = self.child.as_mut().ok_or("it is not ours to end")?;
+        drop(child.stdin.take());
+        for _ in 0..ENDING.as_millis() / STEP.as_millis() {
+            if let Some(status) = child.try_wait()? {
+                return if status.success() { Ok(()) } else { Err(format!("it ended with {status}").into()) };
+            }
+            sleep(STEP).await;
+        }
+        Err(format!("it does not end within {ENDING:?}").into())
+    }
+
     /// How much to do.
     pub(crate) fn amount(&self, full: u64, quick: u64) -> u64 {
         if self.quick { quick } else { full }
@@ -268,6 +306,12 @@ impl Drop for Subject {
         }
     }
 }
+
+/// One that is told to end has ended by now, even under callgrind.
+const ENDING: Duration = Duration::from_secs(60);
+
+/// How often that is looked at.
+const STEP: Duration = Duration::from_millis(20);
 
 /// Where all subjects of ours listen, and what their certificate is for.
 const NAME: &str = "127.0.0.1";
