@@ -1,5 +1,7 @@
 //! A request's head as it may be written down.
 
+use std::fmt::Write;
+
 use crate::{diagnosis::record::Field, proto::head::Head};
 
 /// Fields whose values say something about a client and nothing about its secrets or its targets. Never one that carries credentials here.
@@ -18,6 +20,9 @@ const HARMLESS: [&str; 12] = [
     "user-agent",
 ];
 
+/// Fields that say where a client wants to go.
+const TARGETS: [&str; 3] = [":authority", ":path", "host"];
+
 /// The longest value or name kept, bytes.
 const LONG: usize = 64;
 /// The longest text of a head, bytes.
@@ -26,20 +31,24 @@ const MOST: usize = 320;
 /// `name: value` for what is harmless, `name (17)` for what is not, a line each. Where it wants to go (`:authority`, `:path`, `host`) has its place
 /// elsewhere, and not even a length here.
 pub(super) fn shown(head: &Head, credential: &str) -> String {
-    let mut text = String::new();
+    // Once a request: written in place, and no further than it is kept.
+    let mut text = String::with_capacity(MOST / 2);
     for (name, value) in &head.fields {
-        let name = plain(name);
-        let kept = HARMLESS.contains(&name.as_str()) && name != credential;
-        let line = match name.as_str() {
-            ":authority" | ":path" | "host" => name,
-            _ if kept => format!("{name}: {}", plain(value)),
-            _ => format!("{name} ({})", value.len()),
-        };
-        if text.len() + line.len() > MOST {
+        let start = text.len();
+        plain(&mut text, name);
+        let name = &text[start..];
+        let (target, kept) = (TARGETS.contains(&name), HARMLESS.contains(&name) && name != credential);
+        if kept {
+            text.push_str(": ");
+            plain(&mut text, value);
+        } else if !target {
+            write!(text, " ({})", value.len()).expect("a String takes all");
+        }
+        if text.len() > MOST {
+            text.truncate(start);
             text.push_str("…\n");
             break;
         }
-        text.push_str(&line);
         text.push('\n');
     }
     text
@@ -62,14 +71,15 @@ fn field(line: &str) -> Field {
 }
 
 /// A client's text: short, and nothing in it that could be taken for ours.
-fn plain(bytes: &[u8]) -> String {
-    let clip = bytes.len() > LONG;
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LONG)]);
-    let mut text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    if clip {
+fn plain(text: &mut String, bytes: &[u8]) {
+    let kept = &bytes[..bytes.len().min(LONG)];
+    match str::from_utf8(kept) {
+        Ok(ascii) if kept.iter().all(|byte| matches!(byte, b' '..=b'~')) => text.push_str(ascii),
+        _ => text.extend(String::from_utf8_lossy(kept).chars().map(|c| if c.is_control() { '?' } else { c })),
+    }
+    if kept.len() < bytes.len() {
         text.push('…');
     }
-    text
 }
 
 #[cfg(test)]

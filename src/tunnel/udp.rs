@@ -13,7 +13,19 @@
 //! 3. *A silent target is not flooded*: only so many packets go out until it has answered once.
 //! 4. *One end, one reason.*
 //!
-//! A packet each way costs two system calls when it is alone and a fraction of one in a burst; an idle tunnel holds no buffer.
+//! What a packet of 1200 bytes costs over HTTP/3 datagrams, either way:
+//!
+//! | | one in flight | 64 in flight |
+//! | --- | --- | --- |
+//! | receives (recvmmsg) | 1.0 | 0.05 |
+//! | sends (sendmsg, sendto) | 1.0 | 0.06 |
+//! | wake-ups (epoll_wait) | 1.0 | 0.02 |
+//! | allocations | 3.0 | 0.4 |
+//! | copies in user space, out / back | 0 / 2 | 0 / 2 |
+//!
+//! Out, a payload is sent from where quinn has deciphered it. Back, it is copied out of the arena, which is the worker's, and by quinn into its
+//! packet. An idle tunnel holds no buffer. Counted with `perf trace -s -p PID`, and `perf stat` with probes on libc's `malloc`, while
+//! `cargo bench -- --rows "1 tunnel" --peer URL --pid PID …` ran; packets are those of `udp_packets_total`.
 
 mod capsules;
 

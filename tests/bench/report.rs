@@ -125,7 +125,9 @@ impl Report {
     pub(crate) fn markdown(&self) -> String {
         let mut table = "| | measured | bound (goal) | × floor | rival |\n| --- | --- | --- | --- | --- |\n".to_owned();
         for (row, runs) in &self.rows {
-            let Some(Median { figure, .. }) = median(runs) else { continue };
+            let Some(Median { figure, least, most }) = median(runs) else { continue };
+            let loss =
+                figure.loss.filter(|_| row.unit == Unit::Packet).map_or_else(String::new, |loss| format!("; lost {:.2} %", loss * 100.0));
             let trip = match (row.unit, figure.p50.zip(figure.p99)) {
                 (Unit::Packet, Some((trip, _))) => format!("; round trip {trip:.0} µs"),
                 (Unit::Share, Some((half, most))) => format!("; p50 {:.0} ms, p99 {:.0} ms", half / 1e3, most / 1e3),
@@ -134,8 +136,15 @@ impl Report {
             let floor = self.floor(row).map_or_else(|| "–".into(), |floor| format!("{:.2}", figure.cost / floor));
             let limits = Some(limits(row)).filter(|limits| !limits.is_empty()).unwrap_or_else(|| "–".into());
             let rival = self.rival(row).map_or_else(|| "–".into(), |rival| format!("{} ({:.2} ×)", number(rival), figure.cost / rival));
-            writeln!(table, "| {} | {} {}{trip} | {limits} | {floor} | {rival} |", row.name, number(figure.cost), row.unit.name())
-                .expect("a String takes all");
+            let spread = if runs.len() > 1 { format!(" ({} – {})", number(least), number(most)) } else { String::new() };
+            writeln!(
+                table,
+                "| {} | {}{spread} {}{trip}{loss} | {limits} | {floor} | {rival} |",
+                row.name,
+                number(figure.cost),
+                row.unit.name()
+            )
+            .expect("a String takes all");
         }
         table
     }

@@ -107,6 +107,7 @@ const QUINN: On = On::Floor(Floor::Quinn);
 const BURSTS: Shape = Shape { sending: Sending::Bursts, ..udp::ONE };
 const MANY: Shape = Shape { connections: 8, tunnels: 4, ..udp::ONE };
 const MANY_BURSTS: Shape = Shape { sending: Sending::Bursts, ..MANY };
+const SPREAD: Shape = Shape { connections: 64, ..udp::ONE };
 const CAPSULES: Shape = Shape { capsules: true, ..udp::ONE };
 const CAPSULES_H2: Shape = Shape { http: H2, ..CAPSULES };
 
@@ -119,13 +120,13 @@ const BYTES: (u64, u64) = (1_000_000_000, 4_000_000);
 #[rustfmt::skip]
 pub(crate) static ROWS: &[Row] = &[
     row!("floor: bare UDP echo, window 64",       Packet, No, No, [], BARE,  |on| udp::echo(on, udp::ONE, 64, amount(on, PACKETS))),
-    row!("floor: bare UDP echo, 5,000/s",         Packet, No, No, [], BARE,  |on| udp::steady(on, 5_000, on.amount(10_000, 200))),
-    row!("floor: bare UDP echo, 20,000/s",        Packet, No, No, [], BARE,  |on| udp::steady(on, 20_000, on.amount(40_000, 200))),
+    row!("floor: bare UDP echo, 5,000/s",         Packet, No, No, [], BARE,  |on| udp::steady(on, udp::ONE, 5_000, on.amount(10_000, 200))),
+    row!("floor: bare UDP echo, 20,000/s",        Packet, No, No, [], BARE,  |on| udp::steady(on, udp::ONE, 20_000, on.amount(40_000, 200))),
     row!("floor: bare UDP echo, one in flight",   Packet, No, No, [], BARE,  |on| udp::echo(on, udp::ONE, 1, amount(on, SINGLES))),
     row!("floor: round trip to the target alone", Trip,   No, No, [], BARE,  |on| udp::direct(on, amount(on, SINGLES))),
     row!("floor: quinn echo, window 64",          Packet, No, No, [], QUINN, |on| udp::echo(on, udp::ONE, 64, amount(on, PACKETS))),
-    row!("floor: quinn echo, 5,000/s",            Packet, No, No, [], QUINN, |on| udp::steady(on, 5_000, on.amount(10_000, 200))),
-    row!("floor: quinn echo, 20,000/s",           Packet, No, No, [], QUINN, |on| udp::steady(on, 20_000, on.amount(40_000, 200))),
+    row!("floor: quinn echo, 5,000/s",            Packet, No, No, [], QUINN, |on| udp::steady(on, udp::ONE, 5_000, on.amount(10_000, 200))),
+    row!("floor: quinn echo, 20,000/s",           Packet, No, No, [], QUINN, |on| udp::steady(on, udp::ONE, 20_000, on.amount(40_000, 200))),
     row!("floor: quinn echo, one in flight",      Packet, No, No, [], QUINN, |on| udp::echo(on, udp::ONE, 1, amount(on, SINGLES))),
     row!("floor: quinn stream to the client",     Gigabyte, No, No, [], QUINN, |on| tcp::to_client(on, H3, 1, amount(on, BYTES))),
     row!("floor: quinn stream from the client",   Gigabyte, No, No, [], QUINN, |on| tcp::to_target(on, H3, 1, amount(on, BYTES))),
@@ -139,11 +140,13 @@ pub(crate) static ROWS: &[Row] = &[
     row!("UDP echo, 32 tunnels, target singly",   Packet, At(3.0), At(2.5), ECHO, On::Relay, |on| udp::echo(on, MANY, 8, amount(on, PACKETS))),
     row!("UDP echo, 32 tunnels, target in bursts", Packet, No, No, ECHO, On::Relay, |on| udp::echo(on, MANY_BURSTS, 8, amount(on, PACKETS))),
     row!("UDP echo, 5,000 packets/s",             Packet, Times(1.15), Times(0.85), ["floor: bare UDP echo, 5,000/s", "floor: quinn echo, 5,000/s"],
-        On::Relay, |on| udp::steady(on, 5_000, on.amount(10_000, 200))),
+        On::Relay, |on| udp::steady(on, udp::ONE, 5_000, on.amount(10_000, 200))),
     row!("UDP echo, 20,000 packets/s",            Packet, Times(1.15), Times(0.85), ["floor: bare UDP echo, 20,000/s", "floor: quinn echo, 20,000/s"],
-        On::Relay, |on| udp::steady(on, 20_000, on.amount(40_000, 200))),
+        On::Relay, |on| udp::steady(on, udp::ONE, 20_000, on.amount(40_000, 200))),
     row!("UDP echo, one in flight",               Packet, Times(1.05), Times(0.8), ["floor: bare UDP echo, one in flight", "floor: quinn echo, one in flight"],
         On::Relay, |on| udp::echo(on, udp::ONE, 1, amount(on, SINGLES))),
+    row!("64 connections, 20,000 packets/s, 1 worker", Packet, No, No, [], On::Relay, |on| udp::steady(on, SPREAD, 20_000, on.amount(100_000, 640))),
+    row!("the same with 2 workers",               Packet, No, No, [], On::TwoWorkers, |on| udp::steady(on, SPREAD, 20_000, on.amount(100_000, 640))),
     row!("UDP echo, capsules on HTTP/3",          Packet, At(3.5), At(3.0), ECHO, On::Relay, |on| udp::echo(on, CAPSULES, 64, amount(on, PACKETS))),
 
     row!("TCP to the client, 1 stream",           Gigabyte, Times(1.1), Times(0.85), DOWN, On::Relay, |on| tcp::to_client(on, H3, 1, amount(on, BYTES))),

@@ -16,6 +16,7 @@ use masque_relay::{
     probe::{Client, Http, Options, Tickets},
     sys,
 };
+use rustix::thread::{CpuSet, sched_setaffinity};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -25,8 +26,10 @@ use crate::{Failure, envoy, floor::Floor, options::Arguments, paths::Controller,
 pub(crate) struct Ground<'a> {
     arguments: &'a Arguments,
     files: TempDir,
-    /// Where subjects run.
+    /// Where subjects run that have one.
     core: usize,
+    /// Where others run.
+    cores: Vec<usize>,
     /// Where this process runs.
     own: usize,
 }
@@ -36,6 +39,8 @@ pub(crate) struct Ground<'a> {
 pub(crate) enum On {
     /// The relay, ours or the peer.
     Relay,
+    /// Ours with a worker on each of two cores, the load's own among them.
+    TwoWorkers,
     /// The rival that `--envoy` brings.
     Envoy,
     /// The same work without a relay.
@@ -80,11 +85,15 @@ impl<'a> Ground<'a> {
                  [quic]\nretry = \"never\"\n"
             ),
         )?;
-        Ok(Self { arguments, files, core, own })
+        Ok(Self { arguments, files, core, cores, own })
     }
 
     /// Starts what is to be measured, or points at the peer.
     pub(crate) async fn subject(&self, on: On) -> Result<Subject, Failure> {
+        if on == On::TwoWorkers {
+            fs::write(self.files.path().join("two.toml"), self.relay_toml()?.replace("workers = 1\n", "workers = 2\n"))?;
+            return self.started(on, "two.toml", &[]).await;
+        }
         self.started(on, "relay.toml", &[]).await
     }
 
@@ -125,7 +134,8 @@ impl<'a> Ground<'a> {
         let mut command;
         match (on, &self.arguments.peer) {
             (On::Relay, Some(url)) => return self.peer(url).await,
-            (On::Relay, None) => {
+            (On::TwoWorkers, Some(_)) => return Err("how many workers a peer has is its own affair".into()),
+            (On::Relay | On::TwoWorkers, None) => {
                 command = Command::new(env!("CARGO_BIN_EXE_masque-relay"));
                 command.args(["serve", "--config", config]);
             }
@@ -143,7 +153,9 @@ impl<'a> Ground<'a> {
         let log = self.files.path().join("log");
         // Not the environment of whoever runs this: it may configure the relay.
         command.env_clear().current_dir(&self.files).stdout(Stdio::piped()).stderr(File::create(&log)?);
-        let mut child = self.start(&mut command).map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;
+        let one = [self.core];
+        let started = self.start(&mut command, if on == On::TwoWorkers { &self.cores } else { &one });
+        let mut child = started.map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("it was not piped")?).read_line(&mut line)?;
         let mut subject = self.of(on, child);
@@ -160,9 +172,12 @@ impl<'a> Ground<'a> {
     /// A configuration file like `relay.toml` with more at its front and its end.
     fn configured(&self, name: &str, front: &str, end: &str) -> Result<String, Failure> {
         let name = format!("{name}.toml");
-        let text = fs::read_to_string(self.files.path().join("relay.toml"))?;
-        fs::write(self.files.path().join(&name), format!("{front}{text}{end}"))?;
+        fs::write(self.files.path().join(&name), format!("{front}{}{end}", self.relay_toml()?))?;
         Ok(name)
+    }
+
+    fn relay_toml(&self) -> Result<String, Failure> {
+        Ok(fs::read_to_string(self.files.path().join("relay.toml"))?)
     }
 
     async fn envoy(&self) -> Result<Subject, Failure> {
@@ -173,7 +188,7 @@ impl<'a> Ground<'a> {
         let mut command = Command::new(envoy::fetch()?);
         command.arg("--config-path").arg(config).args(["--concurrency", "1", "--log-level", "error"]);
         command.args(["--disable-hot-restart"]).stdout(Stdio::null()).stderr(File::create(&log)?);
-        let mut subject = self.of(On::Envoy, self.start(&mut command)?);
+        let mut subject = self.of(On::Envoy, self.start(&mut command, &[self.core])?);
         let child = subject.child.as_mut().ok_or("it was started")?;
         envoy::wait(port, child).await.map_err(|error| format!("{error}\n{}", fs::read_to_string(log).unwrap_or_default()))?;
         subject.options = Options::resolve(&format!("https://{NAME}:{port}")).await?;
@@ -185,9 +200,13 @@ impl<'a> Ground<'a> {
         Ok(subject)
     }
 
-    /// On the core where subjects run.
-    fn start(&self, command: &mut Command) -> Result<Child, Failure> {
-        sys::pin_to(self.core)?;
+    /// On these cores, which it inherits.
+    fn start(&self, command: &mut Command, cores: &[usize]) -> Result<Child, Failure> {
+        let mut set = CpuSet::new();
+        for core in cores {
+            set.set(*core);
+        }
+        sched_setaffinity(None, &set)?;
         let started = command.spawn();
         sys::pin_to(self.own)?;
         Ok(started?)

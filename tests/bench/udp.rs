@@ -127,15 +127,35 @@ async fn windowed(wire: &mut Wire, window: u64, count: u64) -> Result<Tally, Fai
     Ok(tally)
 }
 
-/// Echoes of packets that leave at a steady rate, `a_second`.
-pub(crate) async fn steady(subject: &Subject, a_second: u32, count: u64) -> Result<Figure, Failure> {
-    let mut wires = Wires::open(subject, ONE).await?;
-    let wire = &mut wires.all[0];
-    windowed(wire, 1, count / 10 + 1).await?;
+/// Echoes of packets that leave at a steady rate, `a_second` in all.
+pub(crate) async fn steady(subject: &Subject, shape: Shape, a_second: u32, count: u64) -> Result<Figure, Failure> {
+    let mut wires = Wires::open(subject, shape).await?;
+    let number = wires.all.len() as u32;
+    let each = count / u64::from(number);
+    for wire in &mut wires.all {
+        windowed(wire, 1, each / 10 + 1).await?;
+    }
 
     let meter = Meter::start(subject.pid).await?;
+    let mut whole = Tally::new(0)?;
+    let mut at_work = JoinSet::new();
+    for (turn, mut wire) in (0..number).zip(wires.all.drain(..)) {
+        let ticks = Ticks::start(a_second, turn, number)?;
+        at_work.spawn(async move {
+            let tally = paced(&mut wire, &ticks, each).await?;
+            Ok::<_, Failure>((wire, tally))
+        });
+    }
+    while let Some(done) = at_work.join_next().await {
+        let (wire, tally) = done??;
+        wires.all.push(wire);
+        whole.add(&tally)?;
+    }
+    finish(subject, Some(meter), &whole).await
+}
+
+async fn paced(wire: &mut Wire, ticks: &Ticks, count: u64) -> Result<Tally, Failure> {
     let mut tally = Tally::new(count)?;
-    let ticks = Ticks::start(a_second)?;
     while tally.sent < count {
         tokio::select! {
             biased;
@@ -148,7 +168,7 @@ pub(crate) async fn steady(subject: &Subject, a_second: u32, count: u64) -> Resu
     {
         tally.note(&payload)?;
     }
-    finish(subject, Some(meter), &tally).await
+    Ok(tally)
 }
 
 /// CPU for a packet in one direction.
@@ -229,10 +249,11 @@ pub(crate) async fn direct(_: &Subject, count: u64) -> Result<Figure, Failure> {
 struct Ticks(AsyncFd<OwnedFd>);
 
 impl Ticks {
-    fn start(a_second: u32) -> Result<Self, Failure> {
+    /// One of `number` that take turns and go off `a_second` in all, less than a second apart.
+    fn start(a_second: u32, turn: u32, number: u32) -> Result<Self, Failure> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        let apart = Timespec { tv_sec: 0, tv_nsec: i64::from(1_000_000_000 / a_second) };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: apart, it_value: apart })?;
+        let times = |count: u32| Timespec { tv_sec: 0, tv_nsec: i64::from(1_000_000_000 / a_second) * i64::from(count) };
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: times(number), it_value: times(turn + 1) })?;
         #[expect(deprecated, reason = "the way that replaces it is `unsafe`, and an OwnedFd keeps what that asks for")]
         Ok(Self(AsyncFd::with_interest(timer, Interest::READABLE)?))
     }

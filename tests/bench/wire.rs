@@ -230,7 +230,7 @@ impl Wires {
                     let (endpoint, connection) = subject.quinn().await?;
                     all.push(Wire::Quinn(connection, endpoint));
                 }
-                On::Relay | On::Envoy => {
+                On::Relay | On::TwoWorkers | On::Envoy => {
                     let client = subject.client_for_packets(shape.http, !shape.capsules).await?;
                     for _ in 0..shape.tunnels {
                         let (tunnel, target) = tunnel(&client).await?;
