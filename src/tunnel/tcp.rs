@@ -10,6 +10,9 @@
 //! 1. *Half a close is half a close*: a side that finishes still gets what the other one has to say (C-75).
 //! 2. *A break is a break*: a target's reset becomes H3_CONNECT_ERROR, a client's reset becomes a TCP RST; never a clean end (C-76, C-77).
 //! 3. *Nobody is read faster than the other side takes*: one buffer each way, and none while idle (C-78).
+//!
+//! What a megabyte costs, counted as in [`super::udp`]: to the client 18 reads of the target, 19 sends of QUIC packets (HTTP/2: 16 of TLS records) and 4
+//! wake-ups; to the target 14 writes, 7 receives of QUIC packets (HTTP/2: 15 of TLS records) and 2 wake-ups; 200 allocations either way.
 
 mod fetter;
 

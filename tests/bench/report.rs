@@ -126,8 +126,10 @@ impl Report {
         let mut table = "| | measured | bound (goal) | × floor | rival |\n| --- | --- | --- | --- | --- |\n".to_owned();
         for (row, runs) in &self.rows {
             let Some(Median { figure, least, most }) = median(runs) else { continue };
-            let loss =
-                figure.loss.filter(|_| row.unit == Unit::Packet).map_or_else(String::new, |loss| format!("; lost {:.2} %", loss * 100.0));
+            let loss = figure
+                .loss
+                .filter(|loss| row.unit == Unit::Packet && *loss >= 0.00005)
+                .map_or_else(String::new, |loss| format!("; lost {:.2} %", loss * 100.0));
             let trip = match (row.unit, figure.p50.zip(figure.p99)) {
                 (Unit::Packet, Some((trip, _))) => format!("; round trip {trip:.0} µs"),
                 (Unit::Share, Some((half, most))) => format!("; p50 {:.0} ms, p99 {:.0} ms", half / 1e3, most / 1e3),
