@@ -109,7 +109,7 @@ pub struct Open {
 pub struct Snapshot {
     /// Client connections accepted.
     pub connections: u64,
-    /// First packets of a QUIC version that is not spoken here, answered with Version Negotiation.
+    /// First packets of a QUIC version that is not spoken here, to be answered with Version Negotiation.
     pub version_negotiations: u64,
     /// Tunnels opened.
     pub tunnels: u64,
@@ -140,7 +140,7 @@ impl Metrics {
         Open::new(self, |metrics| &metrics.connections_open)
     }
 
-    /// A packet was answered with Version Negotiation.
+    /// A packet is to be answered with Version Negotiation.
     pub fn version_negotiated(&self) {
         self.version_negotiations.fetch_add(1, Relaxed);
     }

@@ -1,6 +1,6 @@
 //! Whether the client may: credentials, then rules, then caps. The answer is a [`Permit`], and nothing dials without one.
 //!
-//! A policy is exchanged as a whole. [`Policy::replaced`] tells whoever was let in by the old one, and [`Standing::is_lost`] whether the new one still would.
+//! A policy is exchanged as a whole. [`Policy::replaced`] tells whoever was let in by the old one, and [`Standing::counts`] whether the new one still would.
 
 pub mod limits;
 pub mod rules;
@@ -29,7 +29,7 @@ use crate::{
 
 use limits::{Limits, Slot};
 use rules::Rules;
-pub use standing::Standing;
+pub use standing::{Counts, Standing};
 
 /// What is decided by the configuration, compiled. Swapped as a whole on reload.
 #[derive(Debug)]
@@ -75,6 +75,11 @@ impl Policy {
             rules: Arc::new(Rules::new(&config.rules, own)),
             over,
         }
+    }
+
+    /// Those whose certificates count, or what `now` are the same ones: what they have signed is not verified anew.
+    pub fn kept(&self, now: Option<Arc<Authorities>>) -> Option<Arc<Authorities>> {
+        self.authorities.clone().filter(|known| now.as_ref().is_some_and(|now| known.are(now))).or(now)
     }
 
     /// It no longer counts: its successor does already.

@@ -32,7 +32,7 @@ use crate::{
     ended::{Ended, Reset},
     fault::{Fault, Faults},
     metrics::Metrics,
-    policy::{Permit, Policy, Standing, limits::Limits},
+    policy::{Counts, Permit, Policy, Standing, limits::Limits},
     proto::{head::Head, template::Template},
     record::{Log, Records},
     refusal::{self, Refusal},
@@ -204,6 +204,10 @@ async fn open(head: &Head, worker: &Worker, line: &mut Line, authenticated: impl
             Upstream::Udp(Arc::new(flow), address)
         }
     };
+    // Names take their time, and so do targets.
+    if permit.standing.counts(&worker.policy.load(), certs::now()) == Counts::No {
+        return Err(Refusal::Unauthenticated { presented: true });
+    }
     Ok((permit, upstream))
 }
 
@@ -216,26 +220,29 @@ async fn answered<T>(accepting: impl Future<Output = Result<T, Ended>>, cut: &Ca
 }
 
 /// Resolves when the relay ends a tunnel that both sides want: it is cut short, or whoever opened the tunnel no longer may. Cancel safe.
-async fn cut(worker: &Worker, standing: &Standing) -> Ended {
+async fn must_end(worker: &Worker, standing: &Standing) -> Ended {
     loop {
         let policy = worker.policy.load_full();
         if worker.cut.is_cancelled() {
             return Ended::Drained;
         }
-        if standing.is_lost(&policy, certs::now()) {
-            return Ended::Revoked;
-        }
-        let over = async {
-            match standing.lasts(certs::now()) {
-                // Boxed: most tunnels are nobody's who has a certificate.
-                Some(left) => Box::pin(sleep(left)).await,
-                None => std::future::pending().await,
-            }
+        let left = match standing.counts(&policy, certs::now()) {
+            Counts::No => return Ended::Revoked,
+            Counts::For(left) => Some(left),
+            Counts::Always => None,
         };
         tokio::select! {
             () = policy.replaced() => {}
-            () = over => {}
+            () = after(left) => {}
         }
+    }
+}
+
+/// Resolves after so long; never for `None`. Boxed: most never wait here, and would carry the timer with them.
+async fn after(left: Option<Duration>) {
+    match left {
+        Some(left) => Box::pin(sleep(left)).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -251,7 +258,7 @@ async fn carry_tcp<E: Exchange>(exchange: E, permit: Permit, target: TcpStream, 
     };
     let cut = async {
         tokio::select! {
-            ended = cut(worker, &permit.standing) => ended,
+            ended = must_end(worker, &permit.standing) => ended,
             ended = aborted => ended,
         }
     };
@@ -283,7 +290,7 @@ fn carry_udp<E: Exchange>(
         };
         // HTTP/1.1 changes its protocol for it (RFC 9298 §3.3).
         line.accepted(if line.client.http == "h1" { 101 } else { 200 });
-        let cut = cut(worker, &permit.standing);
+        let cut = must_end(worker, &permit.standing);
         let ended = udp::run(lane, Arc::clone(&flow), worker.config.timeouts.udp_idle, cut).await;
         drop(permit);
         line.udp_closed(&ended, flow.totals(), worker);

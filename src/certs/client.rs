@@ -17,10 +17,11 @@ use rustls::{
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
+use tracing::info;
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
 use super::{CertError, facts::hex, misfits::Misfits, read_chain};
-use crate::config::revocable;
+use crate::config::{memory::CLIENT_CHAIN, revocable};
 
 /// A client's certificate, whose key TLS has seen at work. Who has signed it may not have been asked (the fault `client-cert`), or long ago (a
 /// handshake that resumes an older one): [`Self::complaint`] tells what it is worth.
@@ -30,21 +31,41 @@ pub struct Shown {
     pub user: Arc<str>,
     not_before: SystemTime,
     not_after: SystemTime,
+    /// When its certificate and those it came with are over.
+    ends: Vec<SystemTime>,
     /// As [`revocable`] makes them.
     sha256: String,
     serial: String,
     /// As it came, the leaf first.
     chain: Vec<CertificateDer<'static>>,
-    /// Whether the CAs that were asked last have signed it: asked once, however many requests come.
-    signed: Mutex<Option<(Arc<Authorities>, bool)>>,
+    /// What was found out last: not again for every request.
+    signed: Mutex<Option<Signed>>,
+}
+
+/// Whether these CAs have signed a chain.
+#[derive(Debug)]
+struct Signed {
+    by: Arc<Authorities>,
+    /// When they were asked.
+    at: SystemTime,
+    answer: bool,
 }
 
 impl Shown {
-    /// Reads a chain as TLS has it. `None`: it says of nobody who it is, or takes more than 16 KiB to say it.
+    /// Reads a chain as TLS has it. `None`, and a line in the log: it is longer than [`CLIENT_CHAIN`], or says of nobody who it is.
     pub fn read(chain: &[CertificateDer<'_>]) -> Option<Self> {
-        if chain.iter().map(|der| der.len()).sum::<usize>() > MAX_CHAIN {
+        if chain.iter().map(|der| der.len() as u64).sum::<u64>() > CLIENT_CHAIN {
+            info!(why = "it comes with more than 16 KiB of others", "a client's certificate cannot be used");
             return None;
         }
+        let shown = Self::of(chain);
+        if shown.is_none() {
+            info!(why = "it has no name that can be a user's", "a client's certificate cannot be used");
+        }
+        shown
+    }
+
+    fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
         let der = chain.first()?.as_ref();
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let alternative = certificate.subject_alternative_name().ok()?;
@@ -59,7 +80,10 @@ impl Shown {
             return None;
         }
         let time = |at: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or(0));
+        let others = chain.iter().filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1));
+        let ends = others.map(|certificate| time(certificate.validity().not_after.timestamp())).collect();
         Some(Self {
+            ends,
             user: user.into(),
             not_before: time(certificate.validity().not_before.timestamp()),
             not_after: time(certificate.validity().not_after.timestamp()),
@@ -79,29 +103,31 @@ impl Shown {
         } else if now < self.not_before {
             Some("it is not valid yet")
         } else if !self.is_signed_by(authorities, now) {
-            Some("it is of another CA")
+            Some("no CA that counts has signed it for a client")
         } else {
             None
         }
     }
 
-    /// After how long it has expired; `None`: it has.
+    /// After how long it, or the next of those it came with, is over; `None`: all are.
     pub fn lasts(&self, now: SystemTime) -> Option<Duration> {
-        // The second it names is the last one.
-        self.not_after.duration_since(now).ok().map(|left| left + Duration::from_secs(1))
+        // The second that a certificate names is its last one.
+        self.ends.iter().filter_map(|end| end.duration_since(now).ok()).min().map(|left| left + Duration::from_secs(1))
     }
 
     fn is_signed_by(&self, authorities: &Arc<Authorities>, now: SystemTime) -> bool {
         let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |signed: &Signed| Arc::ptr_eq(&signed.by, authorities) && !self.ends.iter().any(|end| (signed.at..now).contains(end));
         match &*signed {
-            Some((asked, signed)) if Arc::ptr_eq(asked, authorities) => *signed,
-            _ => signed.insert((Arc::clone(authorities), authorities.have_signed(&self.chain, now))).1,
+            Some(signed) if holds(signed) => signed.answer,
+            _ => {
+                let answer = authorities.have_signed(&self.chain, now);
+                signed.insert(Signed { by: Arc::clone(authorities), at: now, answer }).answer
+            }
         }
     }
 }
 
-/// Bytes of a client's chain at most, since they are kept for as long as its connection lives.
-const MAX_CHAIN: usize = 16 * 1024;
 /// As long as a DNS name may be.
 const MAX_USER: usize = 253;
 
@@ -109,6 +135,8 @@ const MAX_USER: usize = 253;
 #[derive(Debug)]
 pub struct Authorities {
     verifier: Arc<dyn ClientCertVerifier>,
+    /// Of their certificates.
+    sha256: String,
 }
 
 impl Authorities {
@@ -116,12 +144,19 @@ impl Authorities {
     pub(super) fn read(path: &Path) -> Result<Self, CertError> {
         let mut roots = RootCertStore::empty();
         let unusable = |says: String| CertError::ClientAuthority { path: path.into(), says };
+        let mut all = digest::Context::new(&digest::SHA256);
         for certificate in read_chain(path)? {
+            all.update(&certificate);
             roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
         }
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider())).allow_unauthenticated().build();
-        Ok(Self { verifier: verifier.map_err(|error| unusable(error.to_string()))? })
+        Ok(Self { verifier: verifier.map_err(|error| unusable(error.to_string()))?, sha256: hex(all.finish().as_ref()) })
+    }
+
+    /// Whether both are the same CAs.
+    pub fn are(&self, others: &Self) -> bool {
+        self.sha256 == others.sha256
     }
 
     /// Asks clients for a certificate of theirs; one without is let in, and must have a token.
@@ -187,8 +222,10 @@ impl ClientCertVerifier for Demanding {
 mod tests {
     use rustls::pki_types::pem::PemObject;
 
+    use rcgen::{Issuer, KeyPair};
+
     use super::*;
-    use crate::certs::issue::Authority;
+    use crate::certs::issue::{Authority, params};
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -225,9 +262,9 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let pair = Authority::new("Test CA", now).unwrap().client("alice", DAY, now).unwrap();
         let leaf = CertificateDer::from_pem_slice(pair.chain.as_bytes()).unwrap();
-        let filler = |length: usize| CertificateDer::from(vec![0; length - leaf.len()]);
-        assert!(Shown::read(&[leaf.clone(), filler(MAX_CHAIN)]).is_some());
-        assert!(Shown::read(&[leaf.clone(), filler(MAX_CHAIN + 1)]).is_none());
+        let filler = |length: u64| CertificateDer::from(vec![0; length as usize - leaf.len()]);
+        assert!(Shown::read(&[leaf.clone(), filler(CLIENT_CHAIN)]).is_some());
+        assert!(Shown::read(&[leaf.clone(), filler(CLIENT_CHAIN + 1)]).is_none());
         assert!(Shown::read(&[]).is_none());
     }
 
@@ -239,12 +276,41 @@ mod tests {
         let shown = Shown::read(&[CertificateDer::from_pem_slice(pair.chain.as_bytes()).unwrap()]).unwrap();
         let both = authorities(&[other.pem(), mine.pem()].concat());
         let (mine, other) = (authorities(mine.pem()), authorities(other.pem()));
-        for (authorities, want) in
-            [(&other, Some("it is of another CA")), (&mine, None), (&both, None), (&other, Some("it is of another CA"))]
-        {
+        for (authorities, want) in [
+            (&other, Some("no CA that counts has signed it for a client")),
+            (&mine, None),
+            (&both, None),
+            (&other, Some("no CA that counts has signed it for a client")),
+        ] {
             for _ in 0..2 {
                 assert_eq!(shown.complaint(authorities, &[], now), want);
             }
         }
+    }
+
+    #[test]
+    fn a_certificate_counts_as_long_as_the_one_that_vouches_for_it() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let issued = |name: &str, until: SystemTime, ca: bool, by: Option<&Issuer<'static, KeyPair>>| {
+            let mut made = params(name, now - DAY, until);
+            if ca {
+                made.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+                made.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+            } else {
+                made.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+            }
+            let key = KeyPair::generate().unwrap();
+            let certificate = by.map_or_else(|| made.self_signed(&key), |by| made.signed_by(&key, by)).unwrap();
+            (certificate, Issuer::new(made, key))
+        };
+        let (root, root_issuer) = issued("root", now + 30 * DAY, true, None);
+        let (middle, middle_issuer) = issued("middle", now + DAY, true, Some(&root_issuer));
+        let (leaf, _) = issued("alice", now + 9 * DAY, false, Some(&middle_issuer));
+        let shown = Shown::read(&[leaf.der().clone(), middle.der().clone()]).unwrap();
+        let ours = authorities(&root.pem());
+        assert_eq!(shown.complaint(&ours, &[], now), None);
+        let left = shown.lasts(now).unwrap();
+        assert_eq!(left, DAY + Duration::from_secs(1), "it is asked again when the first of them is over");
+        assert_eq!(shown.complaint(&ours, &[], now + left), Some("no CA that counts has signed it for a client"));
     }
 }

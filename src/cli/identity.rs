@@ -26,7 +26,7 @@ use crate::{
 /// What is shown to a relay that asks for a client certificate.
 #[derive(Args)]
 pub(super) struct ClientIdentity {
-    /// A client certificate: PKCS#12, or PEM with its `.key` beside
+    /// A client certificate: PKCS#12, or PEM with its key or `.key`
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
     /// What opens that PKCS#12
@@ -113,11 +113,11 @@ impl Unusable {
     pub(super) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Unread(Unread::NoPkcs12(_)) => Some("it must be PKCS#12 or PEM; `masque-relay cert client NAME` makes the latter"),
-            Self::Unread(Unread::Protected(_) | Unread::TooMuchWork | Unread::TooLong) => {
+            Self::Unread(Unread::Protected(_) | Unread::TooMuchWork) => {
                 Some("pack it anew: `openssl pkcs12 -legacy -in OLD -nodes -out PEM`, then `openssl pkcs12 -export -in PEM -out NEW`")
             }
             Self::Unread(Unread::NoCertificate | Unread::NoKey) => Some("it must hold both the certificate and its key"),
-            Self::Unread(Unread::Password) | Self::Key(_) => None,
+            Self::Unread(Unread::Password | Unread::TooLong) | Self::Key(_) => None,
         }
     }
 }

@@ -80,7 +80,7 @@ pub struct ProfileArguments {
     /// Trust the key in FILE, or that of a certificate, instead of a CA
     #[arg(long, value_name = "FILE")]
     raw_public_key: Vec<PathBuf>,
-    /// The client's certificate: PKCS#12, or PEM with its `.key` beside
+    /// The client's certificate: PKCS#12, or PEM with its key or `.key`
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
     /// What opens that PKCS#12

@@ -24,6 +24,8 @@ pub const FRAME: u64 = 64 << 10;
 pub const DATAGRAMS_OUT: u64 = 64 << 10;
 /// Datagrams of tunnels that are not open yet (C-56).
 pub const EARLY_DATAGRAMS: u64 = 64 << 10;
+/// Bytes of a client's certificate and those it comes with, which are kept for as long as its connection lives.
+pub const CLIENT_CHAIN: u64 = 16 << 10;
 /// Heads read side by side before the first authenticated request.
 pub const HEADS_BEFORE: u64 = 16;
 /// The same once authenticated.
@@ -124,6 +126,11 @@ impl Config {
         } else {
             0
         };
+        if self.access.client_ca.is_some() {
+            let part = Part::new(&format!("certificate of the client: {}", bytes(CLIENT_CHAIN)), CLIENT_CHAIN);
+            before.push(part.clone());
+            connection.push(part);
+        }
         let times = |count: usize, each: u64| each.saturating_mul(count as u64);
         let total = times(limits.connections, sum(&connection))
             .saturating_add(times(limits.tunnels, TUNNEL))

@@ -81,9 +81,9 @@ pub fn join(sights: &[&Sight], records: &[Record], clock: Option<Moment>) -> (Ve
                 let same_host = |record: &Record| local(sight).is_none_or(|local| local.ip() == record.client.ip());
                 let closest = (0..records.len())
                     .filter(|at| same_host(&records[*at]))
-                    .filter_map(|at| Some(((near(at)? - expected).abs(), at)))
+                    .filter_map(|at| Some((records[at].turned_away.is_some(), (near(at)? - expected).abs(), at)))
                     .min();
-                *found = closest.map(|(_, record)| Match { record, certainty: Certainty::Possible, by: vec!["time"] });
+                *found = closest.map(|(_, _, record)| Match { record, certainty: Certainty::Possible, by: vec!["time"] });
             }
         }
     }
@@ -258,6 +258,9 @@ mod tests {
         let of = |records: &[Record]| joined(&sight(Some("192.0.2.9:53898"), None), records, ZONED).0.map(|(at, sure, _)| (at, sure));
         assert_eq!(of(&records), Some((1, Certainty::Likely)));
         assert_eq!(of(&records[..1]), Some((0, Certainty::Likely)), "if there was no more");
+        // Nor where only the time speaks, and speaks for the other.
+        records[0].start = records[1].start;
+        assert_eq!(joined(&sight(None, None), &records, ZONED).0.map(|(at, ..)| at), Some(1));
     }
 
     #[test]

@@ -29,7 +29,22 @@ impl Standing {
         }
     }
 
-    /// After how long it is lost by itself; `None`: never, or it is already.
+    /// Whether `policy` would let it in at this moment, and for how long.
+    pub fn counts(&self, policy: &Policy, now: SystemTime) -> Counts {
+        let lost = match self {
+            _ if policy.open => false,
+            Self::Open => true,
+            Self::Token(token) => !policy.tokens.contains(token),
+            Self::Certificate(shown) => policy.complaint(shown, now).is_some(),
+        };
+        match self.lasts(now) {
+            _ if lost => Counts::No,
+            Some(left) => Counts::For(left),
+            None => Counts::Always,
+        }
+    }
+
+    /// After how long its certificate, or one of those that vouch for it, is over; `None`: no time ends it.
     pub fn lasts(&self, now: SystemTime) -> Option<Duration> {
         match self {
             Self::Open | Self::Token(_) => None,
@@ -37,13 +52,24 @@ impl Standing {
         }
     }
 
-    /// Whether `policy` would not let it in: its token is gone, its certificate is revoked, over, or of a CA that no longer counts.
-    pub fn is_lost(&self, policy: &Policy, now: SystemTime) -> bool {
-        !policy.open
-            && match self {
-                Self::Open => true,
-                Self::Token(token) => !policy.tokens.contains(token),
-                Self::Certificate(shown) => policy.complaint(shown, now).is_some(),
-            }
+    /// Whether both are the same credential.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Open, Self::Open) => true,
+            (Self::Token(one), Self::Token(other)) => one == other,
+            (Self::Certificate(one), Self::Certificate(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
     }
+}
+
+/// How long a [`Standing`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// Not any more: the token is gone, the certificate is revoked, over, or of a CA that does not count.
+    No,
+    /// So long; then it is to be asked again.
+    For(Duration),
+    /// Until another policy does.
+    Always,
 }

@@ -183,10 +183,14 @@ impl Records {
         Counts { open: shelf.open.len(), closed: shelf.closed.len(), turned_away: shelf.turned_away.len() + shelf.strangers.len() }
     }
 
-    /// The last Version Negotiation with the client of `log` before it.
-    fn negotiated(&self, log: &Log) -> Option<Id> {
+    /// The last Version Negotiation with the client of `log` in the minute before it, and when it was. (Later the port may be another client's.)
+    fn negotiated(&self, log: &Log) -> Option<(Utc, Id)> {
         let shelf = self.lock();
-        shelf.strangers.iter().rfind(|stranger| stranger.client == log.client && stranger.start <= log.start).map(|stranger| stranger.id)
+        let before = shelf
+            .strangers
+            .iter()
+            .rfind(|stranger| stranger.client == log.client && stranger.start <= log.start && log.start.0 - stranger.start.0 <= MINUTE);
+        before.map(|stranger| (stranger.start, stranger.id))
     }
 
     /// Records that the file did not get.
@@ -240,11 +244,15 @@ impl Records {
     }
 }
 
+/// Microseconds.
+const MINUTE: i64 = 60_000_000;
+
 /// The record of one of these workers' connections, with what all of them know: Version Negotiation may have been another worker's.
 pub fn told(log: &Log, workers: &[Arc<Records>]) -> Record {
     let mut record = log.record();
     if record.negotiation.is_none() {
-        record.negotiated = workers.iter().find_map(|worker| worker.negotiated(log)).map(|id| id.to_string());
+        record.negotiated =
+            workers.iter().filter_map(|worker| worker.negotiated(log)).max_by_key(|(start, _)| *start).map(|(_, id)| id.to_string());
     }
     record
 }

@@ -78,7 +78,8 @@ impl Reload {
         let tcp = serving.tls_for_tcp(config.http, config.tls12)?;
         self.plan.quic.swap(&serving.tls_for_quic()?)?;
         self.plan.tls.store(Arc::new(tcp));
-        let policy = Policy::new(config, self.own.clone(), serving.authorities(), self.plan.cut.child_token());
+        let authorities = self.plan.policy.load().kept(serving.authorities());
+        let policy = Policy::new(config, self.own.clone(), authorities, self.plan.cut.child_token());
         self.plan.policy.swap(Arc::new(policy)).replace();
         Ok(())
     }

@@ -1,16 +1,22 @@
 //! Whether the client of a connection is known, which opens it up.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use tokio::sync::Notify;
 
 use crate::{
     certs,
-    policy::{Policy, Standing, limits::Slot},
+    policy::{Counts, Policy, Standing, limits::Slot},
 };
+
+/// The clock of certificates counts seconds.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Why a connection ends whose client has nothing to ask any more.
 pub(super) const LOST: &str = "the credential that let its client in no longer counts";
@@ -26,9 +32,12 @@ pub(super) struct Gate {
 enum Known {
     /// Nothing yet: the connection's place among those of unknown clients.
     Not(#[expect(dead_code, reason = "held until the client is known")] Slot),
-    /// By what it was let in last.
-    By(Standing),
+    /// By what it was let in, the latest last.
+    By(Vec<Standing>),
 }
+
+/// Credentials of one connection that are remembered.
+const MOST: usize = 8;
 
 impl Gate {
     /// Shut; the connection counts against its source by `slot`.
@@ -38,7 +47,16 @@ impl Gate {
 
     /// An authenticated request: at the first one the connection no longer counts against its source.
     pub(super) fn open(&self, standing: &Standing) {
-        *self.client() = Known::By(standing.clone());
+        match &mut *self.client() {
+            Known::By(known) if known.iter().any(|known| known.is(standing)) => {}
+            Known::By(known) => {
+                if known.len() == MOST {
+                    known.remove(0);
+                }
+                known.push(standing.clone());
+            }
+            client @ Known::Not(_) => *client = Known::By(vec![standing.clone()]),
+        }
         if !self.open.swap(true, Relaxed) {
             self.opened.notify_one();
         }
@@ -48,9 +66,23 @@ impl Gate {
         self.open.load(Relaxed)
     }
 
-    /// Whether the client was known, and `policy` would no longer let it in by what it showed last.
+    /// Whether the client was known, and `policy` would no longer let it in by anything it has shown.
     pub(super) fn is_lost(&self, policy: &Policy) -> bool {
-        matches!(&*self.client(), Known::By(standing) if standing.is_lost(policy, certs::now()))
+        let now = certs::now();
+        matches!(&*self.client(), Known::By(known) if known.iter().all(|known| known.counts(policy, now) == Counts::No))
+    }
+
+    /// Resolves when time has taken something from what the client was let in by. Cancel safe.
+    pub(super) async fn expired(&self) {
+        let now = certs::now();
+        let left = match &*self.client() {
+            // What is over already was looked at, or will be in a moment.
+            Known::By(known) if known.iter().all(|known| matches!(known, Standing::Certificate(_))) => {
+                known.iter().map(|known| known.lasts(now).unwrap_or_default().max(MOMENT)).min()
+            }
+            _ => None,
+        };
+        super::after(left).await;
     }
 
     /// Resolves once, when it has been opened. Cancel safe.

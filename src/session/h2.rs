@@ -49,6 +49,7 @@ use crate::{
         Pace,
         tcp::{self, Outbox, Stream},
     },
+    policy::Policy,
     proto::codes::h2_name,
     record::Log,
 };
@@ -66,6 +67,8 @@ const BEFORE: usize = memory::HEADS as usize;
 const SMALL_FRAMES: usize = 1 << 20;
 /// How long the first GOAWAY may take to be answered.
 const ANNOUNCED: Duration = Duration::from_secs(1);
+/// How often it is looked whether a client has all that is still on its way to it.
+const DELIVERED: Duration = Duration::from_millis(100);
 
 /// A request and the way to answer it, as h2 gives them.
 type Incoming = (Request<RecvStream>, server::SendResponse<Bytes>);
@@ -213,7 +216,9 @@ impl Session {
         let idle = worker.config.timeouts.idle;
         let (mut silence, mut quiet) = (pin!(sleep_until(deadline)), pin!(sleep(idle)));
         let (mut announced, mut last_words) = (pin!(sleep(ANNOUNCED)), pin!(sleep(LAST_WORDS)));
-        let (mut draining, mut cut, mut lost) = (false, false, false);
+        let (mut draining, mut cut) = (false, false);
+        // Whether what the client was let in by may not count any more, and whether it does not.
+        let (mut doubted, mut lost) = (false, false);
         let mut policy = worker.policy.load_full();
         let mut pace = Pace::new(CANCELLED, Instant::now());
         if worker.faults.on(Fault::Goaway) {
@@ -241,8 +246,12 @@ impl Session {
                 }
                 () = gate.opened() => self.open_window(),
                 () = window.changed(), if gate.is_open() => self.open_window(),
-                () = &mut silence, if !gate.is_open() && !closing => {
-                    self.close(Reason::NO_ERROR, "no authenticated request in time");
+                () = &mut silence, if (!gate.is_open() || lost) && !closing => {
+                    if gate.is_open() {
+                        lost = self.close_if_lost(&policy);
+                    } else {
+                        self.close(Reason::NO_ERROR, "no authenticated request in time");
+                    }
                 }
                 () = &mut quiet, if idle_now && !closing => self.close(Reason::NO_ERROR, "the client asks for nothing"),
                 () = worker.draining.cancelled(), if !draining => {
@@ -250,27 +259,34 @@ impl Session {
                     announced.as_mut().reset(Instant::now() + ANNOUNCED);
                     self.transport.connection.graceful_shutdown();
                 }
-                () = &mut announced, if draining && idle_now && !closing => {
+                () = &mut announced, if (draining || lost) && idle_now && !closing => {
                     if self.transport.connection.has_streams() {
                         // The end of a tunnel is still on its way to its client.
-                        announced.as_mut().reset(Instant::now() + ANNOUNCED);
-                    } else {
+                        announced.as_mut().reset(Instant::now() + if draining { ANNOUNCED } else { DELIVERED });
+                    } else if draining {
                         self.close(Reason::NO_ERROR, "the relay is drained");
+                    } else {
+                        lost = self.close_if_lost(&policy);
                     }
                 }
+                () = gate.expired(), if !lost => doubted = true,
                 () = policy.replaced(), if !cut => {
                     cut = worker.cut.is_cancelled();
                     policy = worker.policy.load_full();
-                    lost = gate.is_lost(&policy);
+                    (doubted, lost) = (true, false);
                 }
                 () = &mut last_words, if closing => break None,
             }
             // Each tunnel ends for that reason first, and says so to its client.
-            if self.requests.len() == 0 && self.closing.is_none() {
-                if cut {
-                    self.close(Reason::NO_ERROR, "the relay stopped");
-                } else if lost && gate.is_lost(&policy) {
-                    self.close(Reason::NO_ERROR, gate::LOST);
+            if cut && self.requests.len() == 0 && self.closing.is_none() {
+                self.close(Reason::NO_ERROR, "the relay stopped");
+            }
+            if std::mem::take(&mut doubted) && !lost && gate.is_lost(&policy) {
+                lost = true;
+                let now = Instant::now();
+                silence.as_mut().reset(now + worker.config.timeouts.authenticate);
+                if !draining {
+                    announced.as_mut().reset(now);
                 }
             }
             if !closing && self.closing.is_some() {
@@ -328,6 +344,15 @@ impl Session {
             worker.config.timeouts.capsule_stall,
         );
         self.requests.spawn(async move { super::serve(exchange, client, &worker, |standing| gate.open(standing)).await });
+    }
+
+    /// Closes a connection whose client may ask nothing any more; gives whether it is one.
+    fn close_if_lost(&mut self, policy: &Policy) -> bool {
+        let lost = self.gate.is_lost(policy);
+        if lost {
+            self.close(Reason::NO_ERROR, gate::LOST);
+        }
+        lost
     }
 
     /// Says GOAWAY and stops; the h2 crate then ends the connection.

@@ -228,7 +228,9 @@ impl Session {
         let worker = Arc::clone(&self.worker);
         let (gate, window) = (Arc::clone(&self.gate), Arc::clone(&self.window));
         let mut silence = std::pin::pin!(sleep_until(deadline));
-        let (mut draining, mut lost) = (false, false);
+        let mut draining = false;
+        // Whether what the client was let in by may not count any more, and whether it does not.
+        let (mut doubted, mut lost) = (false, false);
         let mut policy = worker.policy.load_full();
         self.misbehave();
         loop {
@@ -253,14 +255,20 @@ impl Session {
                     self.grow();
                 }
                 () = window.changed(), if gate.is_open() => self.link.set_receive_window(varint(self.window.size())),
-                () = &mut silence, if !gate.is_open() => {
-                    self.link.close(code::NO_ERROR, "no authenticated request in time");
+                () = &mut silence, if !gate.is_open() || lost => {
+                    if !gate.is_open() {
+                        self.link.close(code::NO_ERROR, "no authenticated request in time");
+                    } else if gate.is_lost(&policy) {
+                        self.link.close(code::NO_ERROR, gate::LOST);
+                    }
+                    lost = false;
                 }
                 () = worker.draining.cancelled(), if !draining => {
                     draining = true;
                     self.announce();
                 }
                 () = announced(&mut self.leaving) => self.reject_from_now_on(),
+                () = gate.expired(), if !lost => doubted = true,
                 () = policy.replaced() => {
                     if worker.cut.is_cancelled() {
                         // Each tunnel ends for that reason first, and says so to its client.
@@ -269,8 +277,12 @@ impl Session {
                         self.link.close(code::NO_ERROR, "the relay stopped");
                     }
                     policy = worker.policy.load_full();
-                    lost = gate.is_lost(&policy);
+                    (doubted, lost) = (true, false);
                 }
+            }
+            if std::mem::take(&mut doubted) && gate.is_lost(&policy) {
+                lost = true;
+                silence.as_mut().reset(Instant::now() + worker.config.timeouts.authenticate);
             }
             if lost && self.is_idle() && gate.is_lost(&policy) {
                 self.last_packets().await;

@@ -91,7 +91,9 @@ fn main() -> ExitCode {
 }
 
 async fn measure(arguments: &Arguments, now: SystemTime) -> Result<(), Failure> {
-    let rows = rows::selected(&arguments.rows)?;
+    let mut rows = rows::selected(&arguments.rows)?;
+    // How many workers a peer has is its own affair.
+    rows.retain(|row| row.on != On::TwoWorkers || arguments.peer.is_none());
     let mut report = Report::new(&rows, arguments.against.as_deref(), arguments.quick)?;
     let ground = Ground::prepare(arguments, now)?;
     if arguments.paths {

@@ -2,7 +2,7 @@
 //!
 //! The same relay, in a process of this program's own, with records and without, which no configuration can say.
 //!
-//! 1. *Instructions*, counted by callgrind, which is ten times and more slower and tells the same whatever else the machine does. A connection is an
+//! 1. *Instructions*, counted by callgrind, which is ten times and more slower and minds little what else the machine does. A connection is an
 //!    HTTP/3 handshake, a UDP tunnel with a packet each way, and the end of both. Some connections come first, more of them than the relay keeps records
 //!    of: what a start costs and what grows until then are no part of the difference of two runs.
 //! 2. *Memory* is what is resident for an open connection with a tunnel, without callgrind.

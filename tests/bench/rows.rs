@@ -146,7 +146,7 @@ pub(crate) static ROWS: &[Row] = &[
     row!("UDP echo, one in flight",               Packet, Times(1.05), Times(0.8), ["floor: bare UDP echo, one in flight", "floor: quinn echo, one in flight"],
         On::Relay, |on| udp::echo(on, udp::ONE, 1, amount(on, SINGLES))),
     row!("64 connections, 8,000 packets/s, 1 worker", Packet, No, No, [], On::Relay, |on| udp::steady(on, SPREAD, 8_000, on.amount(40_000, 640))),
-    row!("the same with 2 workers",               Packet, No, No, [], On::TwoWorkers, |on| udp::steady(on, SPREAD, 8_000, on.amount(40_000, 640))),
+    row!("64 connections, 8,000 packets/s, 2 workers", Packet, No, No, [], On::TwoWorkers, |on| udp::steady(on, SPREAD, 8_000, on.amount(40_000, 640))),
     row!("UDP echo, capsules on HTTP/3",          Packet, At(3.5), At(3.0), ECHO, On::Relay, |on| udp::echo(on, CAPSULES, 64, amount(on, PACKETS))),
 
     row!("TCP to the client, 1 stream",           Gigabyte, Times(1.1), Times(0.85), DOWN, On::Relay, |on| tcp::to_client(on, H3, 1, amount(on, BYTES))),

@@ -28,8 +28,6 @@ pub(crate) struct Ground<'a> {
     files: TempDir,
     /// Where subjects run that have one.
     core: usize,
-    /// Where others run.
-    cores: Vec<usize>,
     /// Where this process runs.
     own: usize,
 }
@@ -85,7 +83,7 @@ impl<'a> Ground<'a> {
                  [quic]\nretry = \"never\"\n"
             ),
         )?;
-        Ok(Self { arguments, files, core, cores, own })
+        Ok(Self { arguments, files, core, own })
     }
 
     /// Starts what is to be measured, or points at the peer.
@@ -153,8 +151,8 @@ impl<'a> Ground<'a> {
         let log = self.files.path().join("log");
         // Not the environment of whoever runs this: it may configure the relay.
         command.env_clear().current_dir(&self.files).stdout(Stdio::piped()).stderr(File::create(&log)?);
-        let one = [self.core];
-        let started = self.start(&mut command, if on == On::TwoWorkers { &self.cores } else { &one });
+        let (one, two) = ([self.core], [self.core, self.own]);
+        let started = self.start(&mut command, if on == On::TwoWorkers { &two } else { &one });
         let mut child = started.map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("it was not piped")?).read_line(&mut line)?;

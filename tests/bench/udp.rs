@@ -10,7 +10,9 @@ use hdrhistogram::Histogram;
 use masque_relay::probe::{Http, StreamEnd};
 use rustix::{
     io::{Errno, read},
-    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime},
+    time::{
+        ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create, timerfd_settime,
+    },
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -139,8 +141,9 @@ pub(crate) async fn steady(subject: &Subject, shape: Shape, a_second: u32, count
     let meter = Meter::start(subject.pid).await?;
     let mut whole = Tally::new(0)?;
     let mut at_work = JoinSet::new();
+    let start = clock_gettime(ClockId::Monotonic);
     for (turn, mut wire) in (0..number).zip(wires.all.drain(..)) {
-        let ticks = Ticks::start(a_second, turn, number)?;
+        let ticks = Ticks::start(start, a_second, turn, number)?;
         at_work.spawn(async move {
             let tally = paced(&mut wire, &ticks, each).await?;
             Ok::<_, Failure>((wire, tally))
@@ -245,15 +248,21 @@ pub(crate) async fn direct(_: &Subject, count: u64) -> Result<Figure, Failure> {
     Ok(Figure { cost: figure.p50.ok_or("nothing came back")? / 1e6, ..figure })
 }
 
+/// Nanoseconds.
+const SECOND: u32 = 1_000_000_000;
+
 /// A timer that keeps to 50 µs, where the runtime's own counts in milliseconds.
 struct Ticks(AsyncFd<OwnedFd>);
 
 impl Ticks {
-    /// One of `number` that take turns and go off `a_second` in all, less than a second apart.
-    fn start(a_second: u32, turn: u32, number: u32) -> Result<Self, Failure> {
+    /// One of `number` that take turns from `start` on and go off `a_second` in all, each less than a second apart.
+    fn start(start: Timespec, a_second: u32, turn: u32, number: u32) -> Result<Self, Failure> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        let times = |count: u32| Timespec { tv_sec: 0, tv_nsec: i64::from(1_000_000_000 / a_second) * i64::from(count) };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: times(number), it_value: times(turn + 1) })?;
+        let apart = i64::from(SECOND / a_second);
+        let first = start.tv_nsec + apart * i64::from(turn + 1);
+        let it_value = Timespec { tv_sec: start.tv_sec + first / i64::from(SECOND), tv_nsec: first % i64::from(SECOND) };
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: apart * i64::from(number) };
+        timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &Itimerspec { it_interval, it_value })?;
         #[expect(deprecated, reason = "the way that replaces it is `unsafe`, and an OwnedFd keeps what that asks for")]
         Ok(Self(AsyncFd::with_interest(timer, Interest::READABLE)?))
     }

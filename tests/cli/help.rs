@@ -140,7 +140,7 @@ fn probe() {
           --token <TOKEN>                  The credential, sent as `Proxy-Authorization: Bearer`
           --token-file <FILE>              A file with the credential; goes before `--token`
           --header <NAME: VALUE>           Another field of the request; repeatable
-          --identity <FILE>                A client certificate: PKCS#12, or PEM with its `.key` beside
+          --identity <FILE>                A client certificate: PKCS#12, or PEM with its key or `.key`
           --identity-password-file <FILE>  What opens that PKCS#12
       -h, --help                           Print help
 
@@ -249,7 +249,7 @@ fn profile_mobileconfig() {
           --header <NAME: VALUE>   Another field of every request; repeatable
           --ca <FILE>              A CA that devices do not know, to be trusted (PEM)
           --raw-public-key <FILE>  Trust the key in FILE, or that of a certificate, instead of a CA
-          --identity <FILE>        The client's certificate: PKCS#12, or PEM with its `.key` beside
+          --identity <FILE>        The client's certificate: PKCS#12, or PEM with its key or `.key`
           --password-file <FILE>   What opens that PKCS#12
           --match <DOMAIN>         Relay only DOMAIN and below it, or `=NAME` alone; repeatable
           --exclude <DOMAIN>       But not these, written alike; repeatable

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use masque_relay::{
     certs::facts::Facts,
     config::{Config, revocable},
@@ -12,6 +13,7 @@ use masque_relay::{
 
 use crate::support::{
     Client, Relay, TOKEN, USER,
+    dns::Reply,
     identities::{Clients, DAY, leaf, refused, showing},
     on_versions,
     tcp::TcpEcho,
@@ -108,6 +110,42 @@ async fn c80_what_was_open_to_all_ends_when_access_is_closed(http: Http) {
     relay.finish().await;
 }
 
+on_versions!(c80_who_is_revoked_while_a_name_is_looked_up_is_refused: h1 h2 h3);
+async fn c80_who_is_revoked_while_a_name_is_looked_up_is_refused(http: Http) {
+    let (relay, tcp) = (relay_of_two().await, TcpEcho::start().await);
+    relay.dns.always("held.test", &Reply::Held(Box::new(Reply::Addresses(vec![tcp.address().ip()]))));
+    let client = bob(&relay, http).await;
+    let target = format!("held.test:{}", tcp.address().port());
+    let revoked = async {
+        relay.dns.asked("held.test", 1).await;
+        relay.reread(|config| config.access.tokens.truncate(1));
+        relay.dns.release();
+    };
+    let (refused, ()) = tokio::join!(client.connect_tcp(&target), revoked);
+    assert_eq!(refused.unwrap_err().refused().unwrap().status, 407);
+    relay.finish().await;
+}
+
+/// A client that keeps its connection busy without being let in is let go all the same.
+#[tokio::test]
+async fn c80_half_a_request_keeps_no_connection_whose_client_is_revoked() {
+    let relay = Relay::spawn(|config| {
+        config.access.tokens.push(token("bob", "bob-secret"));
+        config.timeouts.authenticate = Duration::from_millis(500);
+        config.timeouts.head = Duration::from_secs(60);
+    })
+    .await;
+    let (tcp, client) = (TcpEcho::start().await, bob(&relay, Http::H3).await);
+    // The connection has its whole life to begin a request; it is read before the tunnel's end is.
+    let (mut half, tunnel) = (client.exchange().await.unwrap(), open_tcp(&client, &tcp).await);
+    half.send.send_raw(Bytes::from_static(&[0x01])).await.unwrap();
+    assert_works(&client, &tcp).await;
+    relay.reread(|config| config.access.tokens.truncate(1));
+    assert_closed(&client, Http::H3.code(Reset::Nothing), "revoked").await;
+    drop((half, tunnel));
+    relay.finish().await;
+}
+
 /// A connection goes on for whoever else uses it.
 #[tokio::test]
 async fn c80_a_connection_goes_on_while_a_tunnel_of_another_user_runs_on_it() {
@@ -157,12 +195,7 @@ async fn c80_tunnels_end_when_a_certificate_expires(http: Http) {
     // A day is over in three seconds.
     let short = clients.authority.client("alice", DAY, clients.now - DAY + Duration::from_secs(3)).unwrap();
     let busy = Busy::open(relay.open(showing(&relay, http, &short)).await, &tcp, &udp).await;
-    assert_reset(&{ busy.tcp }.ended().await, http, Reset::Cancelled, "tcp");
-    assert_reset(&{ busy.udp }.ended().await, http, Reset::Cancelled, "udp");
-    // Who asks anew is told.
-    let refused = busy.client.connect_tcp(&tcp.address().to_string()).await.unwrap_err().refused().unwrap().status;
-    assert_eq!(refused, 407);
-    relay.logged("it has expired").await;
+    busy.assert_ended(http).await;
     relay.finish().await;
 }
 

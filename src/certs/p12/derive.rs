@@ -76,8 +76,12 @@ impl Salted {
     ) -> Result<Zeroizing<Vec<u8>>, Unread> {
         work.spend(self.cost(hash, &password.bmp, len))?;
         let v = hash.digest().block_len();
-        let fill = |bytes: &[u8]| bytes.iter().copied().cycle().take(bytes.len().div_ceil(v) * v).collect::<Vec<_>>();
-        let mut input = Zeroizing::new([fill(&self.salt), fill(&password.bmp)].concat());
+        let filled = |part: &[u8]| part.len().div_ceil(v) * v;
+        // As large as it gets: nothing of the password is left behind where it was smaller.
+        let mut input = Zeroizing::new(Vec::with_capacity(filled(&self.salt) + filled(&password.bmp)));
+        for part in [&self.salt[..], &password.bmp] {
+            input.extend(part.iter().copied().cycle().take(filled(part)));
+        }
         let mut derived = Zeroizing::new(Vec::with_capacity(len + hash.len()));
         while derived.len() < len {
             let first = Zeroizing::new([&vec![purpose as u8; v][..], &input].concat());
