@@ -4,7 +4,7 @@ mod addresses;
 mod families;
 mod waits;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_resolver::proto::rr::RecordType;
 use masque_relay::{
@@ -118,8 +118,8 @@ fn only_allowed(config: &mut Config) {
 
 /// Echoes at [`ALLOWED`] and at [`FORBIDDEN`], on the same port.
 async fn echo_on_both() -> (TcpEcho, TcpEcho) {
-    let allowed = TcpEcho::start_at(ALLOWED).await;
-    let forbidden = TcpEcho::start_on(SocketAddr::new(FORBIDDEN, allowed.address().port())).await;
+    let allowed = async || TcpEcho::start_at(ALLOWED).await;
+    let (allowed, forbidden) = TcpEcho::start_beside(FORBIDDEN, allowed, |allowed| allowed.address().port()).await;
     (allowed, forbidden)
 }
 

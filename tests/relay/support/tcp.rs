@@ -1,6 +1,7 @@
 //! TCP targets.
 
 use std::{
+    io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -30,16 +31,27 @@ impl TcpEcho {
 
     /// On `ip`.
     pub(crate) async fn start_at(ip: IpAddr) -> Self {
-        Self::start_on(SocketAddr::new(ip, 0)).await
+        Self::start_on(SocketAddr::new(ip, 0)).await.expect("a free port")
     }
 
-    /// On an address that is free.
-    pub(crate) async fn start_on(address: SocketAddr) -> Self {
-        let target = TcpTarget::start_on(address).await;
+    /// On the port of another one that `first` starts, at `ip`. A port that is free there may be taken here: then another one is tried.
+    pub(crate) async fn start_beside<T>(ip: IpAddr, first: impl AsyncFn() -> T, port: impl Fn(&T) -> u16) -> (T, Self) {
+        for _ in 0..16 {
+            let first = first().await;
+            match Self::start_on(SocketAddr::new(ip, port(&first))).await {
+                Ok(echo) => return (first, echo),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::AddrInUse, "{error}"),
+            }
+        }
+        panic!("no port is free at both");
+    }
+
+    async fn start_on(address: SocketAddr) -> io::Result<Self> {
+        let target = TcpTarget::start_on(address).await?;
         let (address, accepted) = (target.address(), watch::Sender::new(0));
         let mut task = JoinSet::new();
         task.spawn(echo_all(target.listener, accepted.clone()));
-        Self { address, accepted, _task: task }
+        Ok(Self { address, accepted, _task: task })
     }
 
     /// Where it is.
@@ -66,14 +78,13 @@ impl TcpTarget {
 
     /// On `ip`.
     pub(crate) async fn start_at(ip: IpAddr) -> Self {
-        Self::start_on(SocketAddr::new(ip, 0)).await
+        Self::start_on(SocketAddr::new(ip, 0)).await.expect("a free port")
     }
 
-    /// On an address that is free.
-    pub(crate) async fn start_on(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.expect("a free port");
+    async fn start_on(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         descriptors::is_target(listener.local_addr().expect("it is bound"));
-        Self { listener }
+        Ok(Self { listener })
     }
 
     /// Where it is.
@@ -139,7 +150,7 @@ pub(crate) async fn read(stream: &mut TcpStream, count: usize) -> Vec<u8> {
 }
 
 /// Reads until the relay has finished its side.
-pub(crate) async fn read_to_end(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+pub(crate) async fn read_to_end(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     within("the end of what the relay sends", stream.read_to_end(&mut bytes)).await?;
     Ok(bytes)

@@ -1,7 +1,5 @@
 //! Happy Eyeballs: two families, one of them broken.
 
-use std::net::Ipv4Addr;
-
 use hickory_resolver::proto::rr::RecordType;
 use masque_relay::probe::Http;
 
@@ -35,8 +33,8 @@ async fn c34_a_black_hole_of_one_family_leaves_the_other(http: Http) {
     let relay = Relay::spawn(|_| {}).await;
     let client = relay.client_over(http).await;
     for (name, hole, echo) in [("both.test", "::1", "127.0.0.1"), ("two.test", "127.0.0.1", "127.0.0.2")] {
-        let hole = TcpBlackHole::start_at(hole.parse().unwrap()).await;
-        let echo = TcpEcho::start_on((echo.parse::<Ipv4Addr>().unwrap(), hole.address().port()).into()).await;
+        let hole = async || TcpBlackHole::start_at(hole.parse().unwrap()).await;
+        let (hole, echo) = TcpEcho::start_beside(echo.parse().unwrap(), hole, |hole| hole.address().port()).await;
         relay.dns.addresses(name, &[hole.address().ip(), echo.address().ip()]);
         let mut tunnel = client.connect_tcp(&format!("{name}:{}", hole.address().port())).await.unwrap();
         assert_echoes(&mut tunnel).await;
