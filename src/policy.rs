@@ -77,7 +77,7 @@ impl Policy {
         }
     }
 
-    /// Those whose certificates count, or what `now` are the same ones: what they have signed is not verified anew.
+    /// Those whose certificates count `now`; as they are known here where they are the same, so that what they have signed is not verified anew.
     pub fn kept(&self, now: Option<Arc<Authorities>>) -> Option<Arc<Authorities>> {
         self.authorities.clone().filter(|known| now.as_ref().is_some_and(|now| known.are(now))).or(now)
     }

@@ -55,7 +55,7 @@ impl Shown {
     /// Reads a chain as TLS has it. `None`, and a line in the log: it is longer than [`CLIENT_CHAIN`], or says of nobody who it is.
     pub fn read(chain: &[CertificateDer<'_>]) -> Option<Self> {
         if chain.iter().map(|der| der.len() as u64).sum::<u64>() > CLIENT_CHAIN {
-            info!(why = "it comes with more than 16 KiB of others", "a client's certificate cannot be used");
+            info!(why = "it and those it comes with take more than 16 KiB", "a client's certificate cannot be used");
             return None;
         }
         let shown = Self::of(chain);
@@ -80,8 +80,8 @@ impl Shown {
             return None;
         }
         let time = |at: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(at).unwrap_or(0));
-        let others = chain.iter().filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1));
-        let ends = others.map(|certificate| time(certificate.validity().not_after.timestamp())).collect();
+        let all = chain.iter().filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1));
+        let ends = all.map(|certificate| time(certificate.validity().not_after.timestamp())).collect();
         Some(Self {
             ends,
             user: user.into(),
@@ -220,9 +220,8 @@ impl ClientCertVerifier for Demanding {
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::pem::PemObject;
-
     use rcgen::{Issuer, KeyPair};
+    use rustls::pki_types::pem::PemObject;
 
     use super::*;
     use crate::certs::issue::{Authority, params};

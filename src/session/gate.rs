@@ -74,10 +74,10 @@ impl Gate {
 
     /// Resolves when time has taken something from what the client was let in by. Cancel safe.
     pub(super) async fn expired(&self) {
-        let now = certs::now();
         let left = match &*self.client() {
             // What is over already was looked at, or will be in a moment.
             Known::By(known) if known.iter().all(|known| matches!(known, Standing::Certificate(_))) => {
+                let now = certs::now();
                 known.iter().map(|known| known.lasts(now).unwrap_or_default().max(MOMENT)).min()
             }
             _ => None,

@@ -281,7 +281,7 @@ impl Session {
             if cut && self.requests.len() == 0 && self.closing.is_none() {
                 self.close(Reason::NO_ERROR, "the relay stopped");
             }
-            if std::mem::take(&mut doubted) && !lost && gate.is_lost(&policy) {
+            if std::mem::take(&mut doubted) && gate.is_lost(&policy) {
                 lost = true;
                 let now = Instant::now();
                 silence.as_mut().reset(now + worker.config.timeouts.authenticate);

@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with_all = ["against", "peer"])]
     pub(crate) envoy: bool,
 
-    /// Measure congestion controllers instead: downloads over emulated paths, and what waits beside them; five minutes
+    /// Measure congestion controllers instead: downloads over emulated paths, and what waits beside them; nine minutes
     #[arg(long, conflicts_with_all = ["rows", "against", "envoy", "peer"])]
     pub(crate) paths: bool,
 
